@@ -118,7 +118,7 @@ def main(argv=None):
 
     # Load the network weights
     model = train.build_model(run)
-    best = train.load_best(model, paths)
+    best = train.load_best(model, run, paths)
     if best is None:
         fail(f"{args.weights} is damaged; name another or run python train.py")
     print("Using", best, file=sys.stderr)
@@ -139,7 +139,7 @@ def main(argv=None):
 if __name__ == "__main__":
     try:
         main()
-    except BrokenPipeError:  # the reader has had enough, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `| head` has enough
+        os._exit(0)  # before Python tries to write what is left
     except KeyboardInterrupt:
         sys.exit(130)

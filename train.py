@@ -31,6 +31,8 @@ if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:  # TensorFlow's start-up chatter
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its first lines heed no level
 try:
     import keras
+except KeyboardInterrupt:  # it takes some seconds
+    sys.exit(130)
 finally:
     os.dup2(stderr, 2)
 
@@ -226,21 +228,28 @@ def checkpoints(folder):
     return sorted(filter(loss_and_epoch, folder.glob("*.h5")), key=loss_and_epoch)
 
 
-def load_best(model, paths):
-    """Load the first undamaged checkpoint of paths into model and return its path.
+def is_deeper(run, path):
+    """Return whether path's network has more layers than run's: Keras ignores those."""
+    try:
+        build_model({**run, "layers": run["layers"] + 1}).load_weights(path)
+    except ValueError:
+        return False
+    return True
+
+
+def load_best(model, run, paths):
+    """Load the first undamaged checkpoint of paths into run's model, return its path.
 
     Returns None if all are damaged. Ends the program if one is another network's.
     """
-    lstms = sum(isinstance(layer, keras.layers.LSTM) for layer in model.layers)
     damaged = []
     for path in paths:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a file without optimizer state
                 model.load_weights(path)
-            # Keras ignores a layer that only the file has, but its name is in there.
-            if f"lstm_{lstms}".encode() in path.read_bytes():
-                raise ValueError("variables of a larger network")
+            if is_deeper(run, path):
+                raise ValueError("variables of a deeper network")
         except (OSError, KeyError, RuntimeError, ValueError) as error:
             if "variable" in str(error):  # Keras on shapes, where h5py is on damage
                 fail(f"{path} does not fit the network in run.json; remove it")
@@ -304,7 +313,7 @@ def main(argv=None):
     model = build_model(run)
     model.compile(loss="categorical_crossentropy", optimizer="adam")
     model.optimizer.build(model.trainable_variables)  # or its state is not loaded
-    best = load_best(model, checkpoints(folder))
+    best = load_best(model, run, checkpoints(folder))
     loss, epoch = loss_and_epoch(best) if best else (None, 0)
     if best:
         print(f"Going on from {best}: epoch {epoch} of {args.epochs}", file=sys.stderr)
@@ -330,14 +339,20 @@ def main(argv=None):
         model.fit(
             patterns, epochs=args.epochs, initial_epoch=epoch, callbacks=[checkpoint]
         )
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        fail(f"cannot write to {folder}: {error}; what was there before is unharmed")
+        reason = os.strerror(error.errno) if error.errno else error
+        try:
+            fail(f"cannot write to {folder}: {reason}; earlier checkpoints are intact")
+        finally:
+            os._exit(2)  # closing what a full disk cut short would crash HDF5
 
 
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or `| head` has enough
         again = shlex.join(["python", *sys.argv])
-        print(f"\nInterrupted. To go on: {again}", file=sys.stderr)
-        sys.exit(130)
+        print(f"\nInterrupted. To go on: {again}", file=sys.stderr, flush=True)
+        os._exit(130)  # at once, not after what Keras and stdout still have to do

@@ -131,7 +131,7 @@ def main():
     chars = "".join(sorted(set(raw_text)))
     run = {"vocab": chars, "seq_length": 100, "layers": 1, "units": 256, "dropout": 0.2}
     model = train.build_model(run)
-    best = train.load_best(model, train.checkpoints(folder))
+    best = train.load_best(model, run, train.checkpoints(folder))
     print(f"{best or 'random weights'}, Keras {keras.__version__} on", end=" ")
     print(f"{keras.backend.backend()}, {train.describe_device()}\n")
     print("| | tutorial | here | ratio |\n|---|---|---|---|")

@@ -63,8 +63,9 @@ def test_decoding_equals_the_tutorials_loop(layers, monkeypatch):
 def test_decoding_equals_the_tutorials_loop_with_trained_weights(finished):
     for name in ("wonderland", "wonderland-bigger"):
         folder = finished[0] / "weights" / name
-        model = train.build_model(train.read_run(folder))
-        train.load_best(model, train.checkpoints(folder))
+        settings = train.read_run(folder)
+        model = train.build_model(settings)
+        train.load_best(model, settings, train.checkpoints(folder))
         pattern = train.encode(TEXT[:100], sorted(set(TEXT))).tolist()
         _, expected = tutorials_loop(model, pattern, 5)
         assert list(generate.generate(model, pattern, 5)) == expected

@@ -39,6 +39,16 @@ def cut_short(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_checkpoint_fits_however_keras_named_its_layers(tmp_path, layers):
+    settings = {**SETTINGS, "units": 8, "layers": layers}
+    for attempt in range(3):  # lstm, lstm_1, lstm_2 for one process's first layers
+        path = tmp_path / f"weights-improvement-0{attempt}-1.0000.weights.h5"
+        model = train.build_model(settings)
+        model.save_weights(path)
+        assert train.load_best(model, settings, [path]) == path
+
+
 @pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.5, 0.99])
 def test_a_checkpoint_cut_short_anywhere_counts_as_damaged(finished, tmp_path, share):
     for name in ("wonderland", "wonderland-bigger"):
@@ -46,9 +56,9 @@ def test_a_checkpoint_cut_short_anywhere_counts_as_damaged(finished, tmp_path, s
         content = train.checkpoints(folder)[0].read_bytes()
         path = tmp_path / "weights-improvement-01-1.0000.weights.h5"
         path.write_bytes(content[: int(share * len(content))])
-        assert (
-            train.load_best(train.build_model(train.read_run(folder)), [path]) is None
-        )
+        settings = train.read_run(folder)
+        model = train.build_model(settings)
+        assert train.load_best(model, settings, [path]) is None
 
 
 @pytest.mark.parametrize(("layers", "parameters"), [(1, 275_243), (2, 800_555)])
