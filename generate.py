@@ -2,7 +2,7 @@
 
     python generate.py                          # 1,000 characters, from weights/wonderland
     python generate.py weights/wonderland-bigger --length 300
-    python generate.py weights/wonderland/weights-improvement-03-2.6517.weights.h5
+    python generate.py weights/wonderland/weights-improvement-03-2.6878.weights.h5
     python generate.py --prompt "alice was " --temperature 0.5 --random-seed 1
 
 A random window of 100 characters of the text is the seed. The network predicts the

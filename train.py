@@ -266,7 +266,7 @@ def describe_device():
     """Return what Keras trains on and, where an NVIDIA card stands idle, a way out."""
     device = str(keras.ops.ones(1).device)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    query = f"nvidia-smi --query-gpu=name --format=csv,noheader --id='{visible}'"
+    query = f'nvidia-smi --query-gpu=name --format=csv,noheader --id="{visible}"'
     failed, card = subprocess.getstatusoutput(query)
     if "cpu" not in device.lower():
         return f"the GPU {device if failed else card}"

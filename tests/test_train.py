@@ -1,6 +1,7 @@
 """Training: the networks, what a run leaves behind, and going on."""
 
 import json
+import os
 import resource
 import shutil
 import signal
@@ -86,6 +87,18 @@ def test_training_prints_the_tutorials_lines_and_the_device(finished):
     )
     assert "Epoch 2/2" in small.stdout
     assert the_only_line(small.stderr).startswith("Training on the ")
+
+
+def test_a_card_that_stands_idle_is_named_with_the_way_out(tmp_path, monkeypatch):
+    if "CPU" not in train.describe_device():
+        pytest.skip("no card stands idle here")
+    nvidia_smi = tmp_path / "nvidia-smi"
+    nvidia_smi.write_text("#!/bin/sh\necho NVIDIA T4\n")
+    nvidia_smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    described = train.describe_device()
+    assert "NVIDIA T4" in described
+    assert 'pip install "tensorflow[and-cuda]"' in described
 
 
 def test_checkpoints_have_the_tutorials_names(finished):
