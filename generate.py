@@ -11,6 +11,7 @@ character that follows, the window moves on by that character, and so on.
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -137,9 +138,8 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # see train.py
     try:
         main()
     except BrokenPipeError:  # `| head` has enough
         os._exit(0)  # before Python tries to write what is left
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -17,6 +17,7 @@ import math
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import warnings
@@ -349,10 +350,16 @@ def main(argv=None):
             os._exit(2)  # closing what a full disk cut short would crash HDF5
 
 
+def interrupted(*_):
+    """End the program at once with status 130, saying how to go on."""
+    again = shlex.join(["python", *sys.argv])
+    os.write(2, f"\nInterrupted. To go on: {again}\n".encode())
+    os._exit(130)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupted)  # JAX swallows a KeyboardInterrupt
     try:
         main()
-    except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C, or `| head` has enough
-        again = shlex.join(["python", *sys.argv])
-        print(f"\nInterrupted. To go on: {again}", file=sys.stderr, flush=True)
-        os._exit(130)  # at once, not after what Keras and stdout still have to do
+    except BrokenPipeError:  # `| head` has enough
+        interrupted()
