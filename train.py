@@ -252,7 +252,8 @@ def load_best(model, run, paths):
             if is_deeper(run, path):
                 raise ValueError("variables of a deeper network")
         except (OSError, KeyError, RuntimeError, ValueError) as error:
-            if "variable" in str(error):  # Keras on shapes, where h5py is on damage
+            # Keras's words on shapes; h5py's, on damage, are of objects and links
+            if isinstance(error, ValueError) and "variable" in str(error):
                 fail(f"{path} does not fit the network in run.json; remove it")
             damaged.append(str(path))
         else:
@@ -298,8 +299,9 @@ def main(argv=None):
     bigger = "-bigger" if args.bigger else ""
     folder = args.weights or HERE / "weights" / f"{path.stem}{bigger}"
     path = path.resolve()
+    inside = path.is_relative_to(HERE)
     run = {
-        "text": str(path.relative_to(HERE) if path.is_relative_to(HERE) else path),
+        "text": (path.relative_to(HERE) if inside else path).as_posix(),
         "encoding": args.encoding,
         "sha256": sha256(raw_text),
         "vocab": "".join(chars),

@@ -137,6 +137,16 @@ def test_a_random_seed_repeats_the_text(folder, capsys):
     assert parts(first)[1] != parts(other)[1]
 
 
+def test_the_texts_encoding_is_remembered(folder, capsys, monkeypatch):
+    text, weights = folder / "text.txt", folder.with_name("accented")
+    text.write_bytes(("déjà vu, " * 15).encode("latin-1"))
+    monkeypatch.setattr(train, "UNITS", 8)
+    args = ["--encoding", "latin-1", "--epochs", "1", "--weights", str(weights)]
+    train.main([str(text), *args])
+    capsys.readouterr()
+    assert "déjà vu" in parts(called(capsys, weights, "--length", 5).out)[0]
+
+
 def test_one_checkpoint_can_be_named(folder, capsys):
     for path in train.checkpoints(folder):
         assert called(capsys, path, "--length", 1).err == f"Using {path}\n"
