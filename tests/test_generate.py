@@ -71,8 +71,8 @@ def test_decoding_equals_the_tutorials_loop_with_trained_weights(finished):
         assert list(generate.generate(model, pattern, 5)) == expected
 
 
-def test_the_output_is_the_tutorials(finished):
-    ended = run(finished[0], "generate.py", "--random-seed", 1)
+def test_the_output_is_the_tutorials_from_any_folder(finished, tmp_path):
+    ended = run(tmp_path, finished[0] / "generate.py", "--random-seed", 1)
     assert ended.returncode == 0, ended.stderr
     seed, generated = parts(ended.stdout)
     assert seed in TEXT
@@ -80,17 +80,6 @@ def test_the_output_is_the_tutorials(finished):
     assert set(generated) <= set(TEXT)
     best = train.checkpoints(finished[0] / "weights" / "wonderland")[0]
     assert the_only_line(ended.stderr) == f"Using {best}\n"
-
-
-def test_the_larger_network_generates_too(finished):
-    ended = run(finished[0], "generate.py", "weights/wonderland-bigger", "--length", 20)
-    assert ended.returncode == 0, ended.stderr
-    assert len(parts(ended.stdout)[1]) == 20
-
-
-def test_it_works_from_any_folder(finished, tmp_path):
-    ended = run(tmp_path, finished[0] / "generate.py", "--length", 1)
-    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_reader_that_stops_early_is_no_error(finished):
@@ -150,6 +139,11 @@ def test_the_texts_encoding_is_remembered(folder, capsys, monkeypatch):
 def test_one_checkpoint_can_be_named(folder, capsys):
     for path in train.checkpoints(folder):
         assert called(capsys, path, "--length", 1).err == f"Using {path}\n"
+
+
+def test_the_larger_network_generates_too(folder, capsys):
+    bigger = folder.with_name("wonderland-bigger")
+    assert len(parts(called(capsys, bigger, "--length", 20).out)[1]) == 20
 
 
 def test_a_prompt_ends_the_seed(folder, capsys):

@@ -139,8 +139,6 @@ def test_a_text_at_an_address_is_downloaded_once(project, address):
         assert ended.returncode == 0, ended.stderr
     assert REQUESTS == ["/book.txt"]
     assert (project / "data" / "book.txt").read_text() == BOOK[:500]
-    ended = run(project, "generate.py", "weights/book", "--length", 5)
-    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("page", ["/half.txt", "/missing.txt"])

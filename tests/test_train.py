@@ -273,10 +273,11 @@ def test_a_text_that_has_changed_is_another_run(trained, capsys):
     assert "sha256" in line and "vocab" in line
 
 
-def test_a_text_that_has_moved_is_the_same_run(trained):
-    (trained / "data" / "wonderland.txt").rename(trained / "moved.txt")
-    args = ("moved.txt", "--weights", "weights/wonderland", "--epochs", 2)
-    assert run(trained, "train.py", *args).returncode == 0
+def test_a_text_that_has_moved_is_the_same_run(trained, capsys):
+    moved = (trained / "data" / "wonderland.txt").rename(trained / "moved.txt")
+    folder = trained / "weights" / "wonderland"
+    train.main([str(moved), "--weights", str(folder), "--epochs", "2"])
+    assert "Going on from" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_network_is_an_error(trained, capsys):
@@ -332,8 +333,10 @@ def test_an_unknown_encoding_is_an_error(capsys):
     assert "unknown encoding: klingon" in fails(capsys, "--encoding", "klingon")
 
 
-def test_an_unwritable_folder_is_an_error(project):
-    (project / "weights").write_text("a file where the folder should be")
-    ended = run(project, "train.py")
-    assert ended.returncode == 2
-    assert "--weights" in ended.stderr and "Traceback" not in ended.stderr
+def test_an_unwritable_folder_is_an_error(tmp_path, capsys):
+    occupied = tmp_path / "weights"
+    occupied.write_text("a file where the folder should be")
+    for folder in (occupied, occupied / "run"):
+        line = fails(capsys, "--weights", folder)
+        assert str(folder) in line and "--weights" in line
+    assert occupied.read_text() == "a file where the folder should be"
