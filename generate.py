@@ -49,8 +49,8 @@ class Lanes(keras.layers.Layer):
         lane i                  goes on from lane i - 1, so it has had i + 1 characters
         lane seq_length - 1     has had its whole window: its output predicts
 
-    Each window gets the inputs it gets in the tutorial, so the output is the same, at
-    one batched step a character instead of seq_length steps one after another.
+    Each window gets the inputs it gets in the tutorial, so the output is the same up to
+    rounding, at one batched step a character in place of seq_length, one by one.
     """
 
     def __init__(self, cell, seq_length):
