@@ -54,7 +54,7 @@ def copy_project(folder):
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A project with both networks trained for two epochs, and the commands' ends."""
+    """A project with both networks trained an epoch or two, and the commands' ends."""
     project = copy_project(tmp_path_factory.mktemp("finished") / "project")
     small = run(project, "train.py", "--epochs", 2)
     bigger = run(project, "train.py", "--epochs", 1, "--bigger")
