@@ -25,6 +25,8 @@ import generate
 
 ROUNDS = 11
 BYTES_A_PATTERN = 2600  # of the tutorial's lists, measured on the 1 MB text
+SMALL = {"seq_length": train.SEQ_LENGTH, "layers": 1}  # the small network
+SMALL |= {"units": train.UNITS, "dropout": train.DROPOUT}
 
 
 def tutorials_arrays(raw_text):
@@ -116,7 +118,7 @@ def first_step(way, path):
     """Prepare the text at path, train one step and print the peak memory in GB."""
     raw_text = train.load_text(path, "utf-8")
     chars = sorted(set(raw_text))
-    run = {"vocab": chars, "seq_length": 100, "layers": 1, "units": 256, "dropout": 0.2}
+    run = {**SMALL, "vocab": chars}
     model = train.build_model(run)
     model.compile(loss="categorical_crossentropy", optimizer="adam")
     if way == "tutorial":
@@ -134,7 +136,7 @@ def main():
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else generate.WEIGHTS)
     raw_text = train.load_text(train.TEXT, "utf-8")
     chars = "".join(sorted(set(raw_text)))
-    run = {"vocab": chars, "seq_length": 100, "layers": 1, "units": 256, "dropout": 0.2}
+    run = {**SMALL, "vocab": chars}
     model = train.build_model(run)
     best = train.load_best(model, run, train.checkpoints(folder))
     print(f"{best or 'random weights'}, Keras {keras.__version__} on", end=" ")
