@@ -108,10 +108,16 @@ def main(argv=None):
         fail(f"no checkpoint in {folder}; run python train.py first")
     run = train.read_run(folder)
     chars, seq_length = run["vocab"], run["seq_length"]
-    text = train.HERE / run["text"]
+    text, is_url = train.text_path(run["text"])
+    text = train.HERE / text
+    if not text.exists():
+        way_out = f"save {run['text']} as it" if is_url else "put it back"
+        fail(f"no text to draw a seed from: {text} is missing; {way_out}")
     raw_text = train.load_text(text, run["encoding"])
     if train.sha256(raw_text) != run["sha256"]:
-        fail(f"{folder} was trained on another text than {text}; put that back")
+        if not is_url or set(raw_text) - set(chars):
+            fail(f"{folder} was trained on another text than {text}; put that back")
+        print(f"Warning: {text} has changed since training", file=sys.stderr)
     prompt = args.prompt.lower()
     unknown = "".join(sorted(set(prompt) - set(chars)))
     if unknown:

@@ -22,7 +22,6 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -83,18 +82,22 @@ def parse_arguments(argv=None):
     return args
 
 
-def download(url):
-    """Return the path in data/ of the text at url, fetched there at its first use."""
-    try:
-        path = HERE / "data" / (Path(urlsplit(url).path).name or "index.html")
-        if path.exists():
-            print(f"Using {path}, not downloading it again", file=sys.stderr)
-        else:  # under another name, or a download cut short would pass for the text
-            part = path.with_name(f"{path.name}.part")
-            part.unlink(missing_ok=True)
-            keras.utils.get_file(part.name, url, cache_dir=HERE, cache_subdir="data")
-            os.replace(part, path)
-        return path
+def text_path(text):
+    """Return a text's path, in data/ if it is an http(s) address, and whether it is."""
+    address = re.match(r"https?://[^?#]*?([^/?#]+)/*(?:[?#]|$)", text, re.IGNORECASE)
+    return (HERE / "data" / address[1], True) if address else (Path(text), False)
+
+
+def download(url, path):
+    """Fetch the text at url to path, unless it is there from an earlier use."""
+    if path.exists():
+        print(f"Using {path}, not downloading it again", file=sys.stderr)
+        return
+    try:  # under another name, or a download cut short would pass for the text
+        part = path.with_name(f"{path.name}.part")
+        part.unlink(missing_ok=True)
+        keras.utils.get_file(part.name, url, cache_dir=HERE, cache_subdir="data")
+        os.replace(part, path)
     except Exception as error:  # noqa: BLE001 - get_file raises nothing narrower
         fail(f"cannot download {url}: {error}; check it, or name a file")
 
@@ -283,8 +286,9 @@ def main(argv=None):
     args = parse_arguments(argv)
 
     # Load the text and lower-case it
-    is_url = re.match("https?://", str(args.text), re.IGNORECASE)
-    path = download(args.text) if is_url else Path(args.text)
+    path, is_url = text_path(str(args.text))
+    if is_url:
+        download(args.text, path)
     raw_text = load_text(path, args.encoding)
 
     # Summarize it: its characters are the vocabulary, its windows the patterns
@@ -299,9 +303,9 @@ def main(argv=None):
     bigger = "-bigger" if args.bigger else ""
     folder = args.weights or HERE / "weights" / f"{path.stem}{bigger}"
     path = path.resolve()
-    inside = path.is_relative_to(HERE)
+    path = path.relative_to(HERE) if path.is_relative_to(HERE) else path
     run = {
-        "text": (path.relative_to(HERE) if inside else path).as_posix(),
+        "text": args.text if is_url else path.as_posix(),
         "encoding": args.encoding,
         "sha256": sha256(raw_text),
         "vocab": "".join(chars),

@@ -216,6 +216,34 @@ def test_a_run_without_checkpoints_says_to_train_first(folder, capsys, tmp_path)
         assert str(missing) in line and "python train.py" in line
 
 
+@pytest.fixture
+def folder_of_address(folder):
+    """The folder, now of a run whose text was downloaded, and the text's path."""
+    path = folder / "run.json"
+    changes = {"text": "https://example.org/books/a.txt"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    text = train.HERE / "data" / "wonderland.txt"
+    return folder, text.rename(train.HERE / "data" / "a.txt")
+
+
+def test_a_text_that_has_to_be_downloaded_is_named(folder_of_address, capsys):
+    folder, text = folder_of_address
+    args = (folder, "--length", 1, "--prompt", "alice was ")
+    assert "alice was " in parts(called(capsys, *args).out)[0]
+    text.unlink()
+    line = fails(capsys, *args)
+    assert "save https://example.org/books/a.txt as it" in line and str(text) in line
+
+
+def test_another_edition_at_the_address_serves_for_seeds(folder_of_address, capsys):
+    folder, text = folder_of_address
+    text.write_text(BOOK[:499])
+    err = called(capsys, folder, "--length", 1).err
+    assert f"Warning: {text} has changed since training\nUsing" in err
+    text.write_text(BOOK[:499] + "~")  # which the network has not seen
+    assert str(text) in fails(capsys, folder)
+
+
 def test_a_missing_or_damaged_run_json_is_an_error(folder, capsys):
     path = folder / "run.json"
     for content in ("", "{", "null", "[1]", '{"vocab": "abc"}', "\0", None):

@@ -1,7 +1,9 @@
 """From a file or an address to the text, its vocabulary and its patterns."""
 
 import http.server
+import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +141,17 @@ def test_a_text_at_an_address_is_downloaded_once(project, address):
         assert ended.returncode == 0, ended.stderr
     assert REQUESTS == ["/book.txt"]
     assert (project / "data" / "book.txt").read_text() == BOOK[:500]
+    run_json = json.loads((project / "weights" / "book" / "run.json").read_text())
+    assert run_json["text"] == f"{address}/book.txt"
+
+
+@pytest.mark.parametrize("end", ["/book.txt", "/book.txt?x=/y.z", "/a/book.txt/#b/c"])
+def test_an_address_is_kept_under_its_last_name(end):
+    for address in ("http://example.org", "HTTPS://example.org/some/folder"):
+        path = train.HERE / "data" / "book.txt"
+        assert train.text_path(address + end) == (path, True)
+    assert train.text_path("https://example.org/")[0].name == "example.org"
+    assert train.text_path("folder/book.txt") == (Path("folder/book.txt"), False)
 
 
 @pytest.mark.parametrize("page", ["/half.txt", "/missing.txt"])
