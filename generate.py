@@ -104,8 +104,11 @@ def main(argv=None):
     one = args.weights.is_file()
     folder = args.weights.parent if one else args.weights
     paths = [args.weights] if one else train.checkpoints(folder)
+    if not paths:  # those that ship, until there are the user's own
+        folder = folder.parent / "pretrained" / folder.name
+        paths = train.checkpoints(folder)
     if not paths:
-        fail(f"no checkpoint in {folder}; run python train.py first")
+        fail(f"no checkpoint in {args.weights}; run python train.py first")
     run = train.read_run(folder)
     chars, seq_length = run["vocab"], run["seq_length"]
     text, is_url = train.text_path(run["text"])

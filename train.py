@@ -200,6 +200,8 @@ def read_run(folder):
 def open_run(folder, run):
     """Write folder's run.json; where there is one, its settings must be run's."""
     path = folder / "run.json"
+    if path.resolve().is_relative_to(HERE / "weights" / "pretrained"):
+        fail(f"{folder} is for the weights that ship; name another --weights folder")
     if path.exists() or checkpoints(folder):
         there = read_run(folder)
         differing = [

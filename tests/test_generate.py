@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -214,6 +215,17 @@ def test_a_run_without_checkpoints_says_to_train_first(folder, capsys, tmp_path)
     for missing in (tmp_path / "nowhere", tmp_path, tmp_path / "no.weights.h5"):
         line = fails(capsys, missing)
         assert str(missing) in line and "python train.py" in line
+
+
+def test_weights_that_ship_serve_until_there_are_the_users_own(folder, capsys):
+    shipped = Path(shutil.copytree(folder, folder.parent / "pretrained" / folder.name))
+    best = train.checkpoints(folder)[0].name
+    for path in train.checkpoints(folder):  # as in the first epoch of training
+        path.unlink()
+    err = called(capsys, folder, "--length", 1).err
+    assert err == f"Using {shipped / best}\n"
+    shutil.copy(shipped / best, folder)
+    assert called(capsys, folder, "--length", 1).err == f"Using {folder / best}\n"
 
 
 @pytest.fixture

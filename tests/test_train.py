@@ -266,6 +266,24 @@ def test_a_run_with_other_settings_is_left_alone(trained, capsys, changes, named
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_weights_that_ship_are_left_alone(trained, capsys, monkeypatch):
+    monkeypatch.setattr(train, "HERE", trained)
+    monkeypatch.setattr(train, "UNITS", 8)
+    text, folder = trained / "data" / "wonderland.txt", trained / "weights"
+    shipped = folder / "pretrained" / "wonderland"
+    shutil.copytree(folder / "wonderland", shipped)
+    shutil.rmtree(folder / "wonderland")
+    before = {path: path.read_bytes() for path in shipped.iterdir()}
+    train.main([str(text), "--epochs", "1"])
+    assert "Going on" not in capsys.readouterr().err
+    assert last_epoch(folder / "wonderland") == 1
+    assert str(shipped) in fails(capsys, text, "--weights", shipped)
+    text = text.rename(text.with_name("pretrained.txt"))  # weights/pretrained, then
+    assert str(shipped.parent) in fails(capsys, text)
+    assert {path: path.read_bytes() for path in shipped.iterdir()} == before
+    assert names(shipped.parent) == ["wonderland"]
+
+
 def test_a_text_that_has_changed_is_another_run(trained, capsys):
     text = trained / "data" / "wonderland.txt"
     text.write_text(BOOK[:499] + "~")
