@@ -1,0 +1,75 @@
+"""The weights that ship: that they are real, and that the README says what they do."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, run
+
+import train
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PRETRAINED = ROOT / "weights" / "pretrained"
+SAMPLE = r"^\$ python generate\.py ?(.*)\n(Using .*\n)?(Seed:\n[\s\S]*?\nDone\.\n)"
+
+
+def test_the_weights_have_learnt_the_book():
+    folder = PRETRAINED / "wonderland"
+    settings = train.read_run(folder)
+    raw_text = train.load_text(train.TEXT, settings["encoding"])
+    assert train.sha256(raw_text) == settings["sha256"]
+    model = train.build_model(settings)
+    (path,) = train.checkpoints(folder)
+    assert train.load_best(model, settings, [path]) == path
+    model.compile(loss="categorical_crossentropy")
+    chars = settings["vocab"]
+    patterns = train.Patterns(train.encode(raw_text, chars), len(chars), 128)
+    patterns.order = np.arange(0, len(patterns.order), 50)
+    assert model.evaluate(patterns, verbose=0) < 1.75
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(PRETRAINED.iterdir()), ids=lambda path: path.name
+)
+def test_the_weights_come_without_the_optimizers_state(folder):
+    (path,) = train.checkpoints(folder)
+    assert path.stat().st_size < 1.2e6
+
+
+def log_of(folder):
+    """Return the losses in the folder's log, by epoch."""
+    with (folder / "log.csv").open(newline="") as file:
+        return {int(row["epoch"]): float(row["loss"]) for row in csv.DictReader(file)}
+
+
+def test_the_readmes_curve_is_the_logs():
+    losses = log_of(PRETRAINED / "wonderland")
+    assert list(losses) == list(range(1, 31))
+    curve = re.search(r"^ *line \[(.*)\]$", README, re.MULTILINE)[1]
+    assert list(map(float, curve.split(", "))) == list(losses.values())
+    (path,) = train.checkpoints(PRETRAINED / "wonderland")
+    epoch = min(losses, key=losses.get)
+    assert train.loss_and_epoch(path) == (losses[epoch], epoch)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A copy of the project as it is after cloning, with no weights but those."""
+    clone = tmp_path_factory.mktemp("clone") / "project"
+    shutil.copytree(PRETRAINED, clone / "weights" / "pretrained")
+    shutil.copytree(ROOT / "data", clone / "data")
+    for script in ("train.py", "generate.py"):
+        shutil.copy(ROOT / script, clone)
+    return clone
+
+
+@pytest.mark.parametrize("sample", re.findall(SAMPLE, README, re.MULTILINE))
+def test_the_readmes_commands_print_the_readmes_samples(clone, sample):
+    args, _, stdout = sample
+    ended = run(clone, "generate.py", *args.split())
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == stdout
+    assert str(Path("pretrained", "wonderland")) in ended.stderr
