@@ -114,8 +114,8 @@ def main(argv=None):
     text, is_url = train.text_path(run["text"])
     text = train.HERE / text
     if not text.exists():
-        way_out = f"save {run['text']} as it" if is_url else "put it back"
-        fail(f"no text to draw a seed from: {text} is missing; {way_out}")
+        way_out = f"save {run['text']} as {text}" if is_url else f"put back {text}"
+        fail(f"no text to draw a seed from; {way_out}")
     raw_text = train.load_text(text, run["encoding"])
     if train.sha256(raw_text) != run["sha256"]:
         if not is_url or set(raw_text) - set(chars):

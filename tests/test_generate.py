@@ -243,8 +243,7 @@ def test_a_text_that_has_to_be_downloaded_is_named(folder_of_address, capsys):
     args = (folder, "--length", 1, "--prompt", "alice was ")
     assert "alice was " in parts(called(capsys, *args).out)[0]
     text.unlink()
-    line = fails(capsys, *args)
-    assert "save https://example.org/books/a.txt as it" in line and str(text) in line
+    assert f"save https://example.org/books/a.txt as {text}" in fails(capsys, *args)
 
 
 def test_another_edition_at_the_address_serves_for_seeds(folder_of_address, capsys):
