@@ -113,7 +113,7 @@ def main(argv=None):
     chars, seq_length = run["vocab"], run["seq_length"]
     text, is_url = train.text_path(run["text"])
     text = train.HERE / text
-    if not text.exists():
+    if not os.path.exists(text):
         way_out = f"save {run['text']} as {text}" if is_url else f"put back {text}"
         fail(f"no text to draw a seed from; {way_out}")
     raw_text = train.load_text(text, run["encoding"])

@@ -90,7 +90,7 @@ def text_path(text):
 
 def download(url, path):
     """Fetch the text at url to path, unless it is there from an earlier use."""
-    if path.exists():
+    if os.path.exists(path):  # Path's own raises on names that are too long
         print(f"Using {path}, not downloading it again", file=sys.stderr)
         return
     try:  # under another name, or a download cut short would pass for the text
@@ -200,7 +200,8 @@ def read_run(folder):
 def open_run(folder, run):
     """Write folder's run.json; where there is one, its settings must be run's."""
     path = folder / "run.json"
-    if path.resolve().is_relative_to(HERE / "weights" / "pretrained"):
+    pretrained = HERE / "weights" / "pretrained"
+    if Path(os.path.realpath(folder)).is_relative_to(pretrained):
         fail(f"{folder} is for the weights that ship; name another --weights folder")
     if path.exists() or checkpoints(folder):
         there = read_run(folder)

@@ -154,7 +154,7 @@ def test_an_address_is_kept_under_its_last_name(end):
     assert train.text_path("folder/book.txt") == (Path("folder/book.txt"), False)
 
 
-@pytest.mark.parametrize("page", ["/half.txt", "/missing.txt"])
+@pytest.mark.parametrize("page", ["/half.txt", "/missing.txt", "/" + 300 * "x"])
 def test_a_failed_download_leaves_nothing(project, address, page, monkeypatch, capsys):
     monkeypatch.setattr(train, "HERE", project)
     with pytest.raises(SystemExit, match="2"):
