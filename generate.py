@@ -118,9 +118,11 @@ def main(argv=None):
         fail(f"no text to draw a seed from; {way_out}")
     raw_text = train.load_text(text, run["encoding"])
     if train.sha256(raw_text) != run["sha256"]:
-        if not is_url or set(raw_text) - set(chars):
+        known = "".join(char for char in raw_text if char in chars)
+        if not is_url or len(known) <= seq_length:
             fail(f"{folder} was trained on another text than {text}; put that back")
         print(f"Warning: {text} has changed since training", file=sys.stderr)
+        raw_text = known
     prompt = args.prompt.lower()
     unknown = "".join(sorted(set(prompt) - set(chars)))
     if unknown:

@@ -248,10 +248,12 @@ def test_a_text_that_has_to_be_downloaded_is_named(folder_of_address, capsys):
 
 def test_another_edition_at_the_address_serves_for_seeds(folder_of_address, capsys):
     folder, text = folder_of_address
-    text.write_text(BOOK[:499])
-    err = called(capsys, folder, "--length", 1).err
+    text.write_text("~".join(BOOK[:499]))  # which the network has not seen
+    out, err = called(capsys, folder, "--length", 1)
     assert f"Warning: {text} has changed since training\nUsing" in err
-    text.write_text(BOOK[:499] + "~")  # which the network has not seen
+    seed = re.match(r'Seed:\n" ([\s\S]{100}) "\n', out)[1]
+    assert seed in BOOK[:499].lower()
+    text.write_text("~" * 300 + BOOK[:100])
     assert str(text) in fails(capsys, folder)
 
 
