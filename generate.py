@@ -126,7 +126,7 @@ def main(argv=None):
     prompt = args.prompt.lower()
     unknown = "".join(sorted(set(prompt) - set(chars)))
     if unknown:
-        fail(f"--prompt has characters that {text} has not: {unknown!r}")
+        fail(f"the network does not know {unknown!r}; leave that out of --prompt")
 
     # Load the network weights
     model = train.build_model(run)
