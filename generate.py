@@ -101,7 +101,7 @@ def main(argv=None):
     rng = np.random.default_rng(args.random_seed)
 
     # Load the run's settings and its text
-    one = args.weights.is_file()
+    one = os.path.isfile(args.weights)
     folder = args.weights.parent if one else args.weights
     paths = [args.weights] if one else train.checkpoints(folder)
     if not paths:  # those that ship, until there are the user's own

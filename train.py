@@ -203,7 +203,7 @@ def open_run(folder, run):
     pretrained = HERE / "weights" / "pretrained"
     if Path(os.path.realpath(folder)).is_relative_to(pretrained):
         fail(f"{folder} is for the weights that ship; name another --weights folder")
-    if path.exists() or checkpoints(folder):
+    if os.path.exists(path) or checkpoints(folder):
         there = read_run(folder)
         differing = [
             f"{key} ({there[key]!r:.30} there, {run[key]!r:.30} here)"
@@ -232,7 +232,8 @@ def loss_and_epoch(path):
 
 def checkpoints(folder):
     """Return the paths of folder's checkpoints, the one with the lowest loss first."""
-    return sorted(filter(loss_and_epoch, folder.glob("*.h5")), key=loss_and_epoch)
+    paths = folder.glob("*.h5") if os.path.isdir(folder) else ()
+    return sorted(filter(loss_and_epoch, paths), key=loss_and_epoch)
 
 
 def is_deeper(run, path):

@@ -212,7 +212,8 @@ def test_a_run_json_of_another_shape_is_an_error(folder, capsys, changes):
 
 
 def test_a_run_without_checkpoints_says_to_train_first(folder, capsys, tmp_path):
-    for missing in (tmp_path / "nowhere", tmp_path, tmp_path / "no.weights.h5"):
+    names = ("nowhere", "", "no.weights.h5", 300 * "x")
+    for missing in (tmp_path / name for name in names):
         line = fails(capsys, missing)
         assert str(missing) in line and "python train.py" in line
 

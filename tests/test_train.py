@@ -354,7 +354,7 @@ def test_an_unknown_encoding_is_an_error(capsys):
 def test_an_unwritable_folder_is_an_error(tmp_path, capsys):
     occupied = tmp_path / "weights"
     occupied.write_text("a file where the folder should be")
-    for folder in (occupied, occupied / "run"):
+    for folder in (occupied, occupied / "run", tmp_path / (300 * "x")):
         line = fails(capsys, "--weights", folder)
         assert str(folder) in line and "--weights" in line
     assert occupied.read_text() == "a file where the folder should be"
