@@ -3,53 +3,46 @@
     python train.py                      # Alice in Wonderland, 30 epochs, batches of 128
     python train.py --bigger             # the larger network, 50 epochs, batches of 64
     python train.py --epochs 60          # go on after a finished or interrupted run
-    python train.py mybook.txt           # your own text: a file or an http(s) address
+    python train.py mybook.txt           # your own text
 
 The network reads windows of 100 characters and learns to predict the character that
 follows. After each epoch with the lowest loss so far, its weights are saved in
-weights/<name of the text>/, from where generate.py takes them.
+weights/<name of the text>/, for generate.py, and for the same command to go on from.
 """
 
-import argparse
 import hashlib
 import json
 import math
 import os
 import re
-import shlex
 import signal
-import subprocess
 import sys
-import warnings
+from argparse import ArgumentParser, RawTextHelpFormatter
 from pathlib import Path
 
-import numpy as np
+if __name__ == "__main__":  # Ctrl-C then ends imports, training, any backend at once
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # less start-up chatter
+os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # keeps memory between steps
+# A thread for each physical core is fastest, and what a cloud calls a core is half one
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, os.cpu_count() // 2)))
 
-stderr = os.dup(2)
-if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:  # TensorFlow's start-up chatter
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # its first lines heed no level
-try:
-    import keras
-except KeyboardInterrupt:  # it takes some seconds
-    sys.exit(130)
-finally:
-    os.dup2(stderr, 2)
+import keras
+import numpy as np
+import tensorflow as tf
 
 HERE = Path(__file__).resolve().parent  # data/ and weights/ are found from anywhere
 TEXT = HERE / "data" / "wonderland.txt"
 SEQ_LENGTH = 100  # characters in a pattern
 UNITS = 256  # memory units of an LSTM layer
 DROPOUT = 0.2  # share of an LSTM layer's outputs that training drops
-RUN = {"text": str, "encoding": str, "sha256": str, "vocab": str}  # run.json's keys
-RUN |= {"seq_length": int, "layers": int, "units": int, "dropout": float}
 
 
-def fail(message):
+def fail(message, end=sys.exit):
     """Print message on one line of stderr and end the program with status 2."""
     program = Path(sys.argv[0]).name
-    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    end(2)
 
 
 def at_least(low, kind=int):
@@ -66,159 +59,104 @@ def at_least(low, kind=int):
 
 def parse_arguments(argv=None):
     """Return the command line's arguments, with the tutorial's values as defaults."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
     parser.error = fail
     add = parser.add_argument
-    add("text", nargs="?", default=TEXT, help="a file or an http(s) address")
+    add("text", nargs="?", type=Path, default=TEXT, help="a file (data/wonderland.txt)")
     add("--bigger", action="store_true", help="train the larger network")
     add("--epochs", type=at_least(1), help="to train up to (30; 50 if --bigger)")
     add("--batch-size", type=at_least(1), help="patterns (128; 64 if --bigger)")
     add("--encoding", default="utf-8", help="of the text (utf-8)")
     add("--weights", type=Path, help="folder (weights/<name of the text>[-bigger])")
+    add("--random-seed", type=at_least(0), help="repeat the same random choices")
     args = parser.parse_args(argv)
     args.epochs = args.epochs or (50 if args.bigger else 30)
     args.batch_size = args.batch_size or (64 if args.bigger else 128)
     return args
 
 
-def text_path(text):
-    """Return a text's path, in data/ if it is an http(s) address, and whether it is."""
-    address = re.match(r"https?://[^?#]*?([^/?#]+)/*(?:[?#]|$)", text, re.IGNORECASE)
-    return (HERE / "data" / address[1], True) if address else (Path(text), False)
-
-
-def download(url, path):
-    """Fetch the text at url to path, unless it is there from an earlier use."""
-    if os.path.exists(path):  # Path's own raises on names that are too long
-        print(f"Using {path}, not downloading it again", file=sys.stderr)
-        return
-    try:  # under another name, or a download cut short would pass for the text
-        part = path.with_name(f"{path.name}.part")
-        part.unlink(missing_ok=True)
-        keras.utils.get_file(part.name, url, cache_dir=HERE, cache_subdir="data")
-        os.replace(part, path)
-    except Exception as error:  # noqa: BLE001 - get_file raises nothing narrower
-        fail(f"cannot download {url}: {error}; check it, or name a file")
-
-
 def load_text(path, encoding):
-    """Return a text file in lower case, with "\\n" line ends and no Gutenberg header.
+    """Return a text file in lower case, without Project Gutenberg's header and footer.
 
     Ends the program if path holds no text in encoding, or too little for a pattern.
     """
     try:
-        text = path.read_bytes().decode(encoding).removeprefix("\ufeff")
-    except (OSError, LookupError, UnicodeError) as error:
+        text = path.read_text(encoding).removeprefix("\ufeff").lower()
+    except (OSError, LookupError, ValueError) as error:
         fail(f"cannot read {path}: {error}; name a text file, and its --encoding")
-    if "\0" in text:
-        fail(f"{path} is binary; name a text file, and its --encoding")
-    text = strip_gutenberg(text.replace("\r\n", "\n").replace("\r", "\n").lower())
+    gutenberg = "(?:th(?:e|is) )?project gutenberg"
+    text = re.split(rf"(?m)^[* ]*end of {gutenberg}", text, maxsplit=1)[0]
+    start = rf"(?m)^[* ]*start of {gutenberg}(?:[^*]{{0,300}}\*\*\*|.*)"
+    text = re.split(start, text, maxsplit=1)[-1]
     if len(text) <= SEQ_LENGTH:
         fail(f"{path} has {len(text)} characters; name one of more than {SEQ_LENGTH}")
     return text
 
 
-def strip_gutenberg(text):
-    """Return what a lower-cased text has between Project Gutenberg's two markers.
-
-    The first runs to its closing stars, over two lines where the title is long; in the
-    oldest files the end of the "small print" stands for it.
-    """
-    gutenberg = "(?:th(?:e|is) )?project gutenberg"
-    end = re.search(rf"^[* ]*end of {gutenberg}", text, re.MULTILINE)
-    text = text[: end.start()] if end else text
-    marker = rf"start of {gutenberg}(?:[^*]{{0,300}}\*\*\*|.*)"
-    small_print = "end[* ]*the small print!.*"
-    start = re.search(rf"^[* ]*(?:{marker}|{small_print})", text, re.MULTILINE)
-    return text[start.end() :] if start else text
-
-
-def sha256(text):
-    """Return the SHA-256 of text in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def encode(text, chars):
     """Return text as a NumPy array of its characters' indices in chars."""
     char_to_int = {char: index for index, char in enumerate(chars)}
-    return np.fromiter(map(char_to_int.get, text), np.int32, len(text))
+    small = np.min_scalar_type(len(chars))  # a byte a character, for most texts
+    return np.fromiter(map(char_to_int.get, text), small, len(text))
 
 
-class Patterns(keras.utils.PyDataset):
-    """Every window of a text with the character after it, made a batch at a time.
+def make_patterns(encoded, batch_size):
+    """Return an endless dataset of a text's windows, each with the character after it.
 
-    X has shape (batch, SEQ_LENGTH, 1), in [0, 1): index / n_vocab. y has shape (batch,
-    n_vocab): one-hot. Each epoch has a random order of its own.
+    X has shape (batch, SEQ_LENGTH, 1) and y has shape (batch,); both are indices. Every
+    ceil(patterns / batch_size) batches have each pattern once, in a new random order.
     """
 
-    def __init__(self, encoded, n_vocab, batch_size):
-        super().__init__()
-        self.windows = np.lib.stride_tricks.sliding_window_view(encoded, SEQ_LENGTH + 1)
-        self.order = np.arange(len(self.windows), dtype=np.int32)
-        self.n_vocab = n_vocab
-        self.batch_size = batch_size
-        self.on_epoch_end()
+    def epoch(text):
+        order = tf.random.shuffle(tf.range(len(encoded) - SEQ_LENGTH))
+        starts = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        indices = starts.map(lambda start: start[:, None] + tf.range(SEQ_LENGTH + 1))
+        windows = indices.map(lambda index: tf.gather(text, index))
+        return windows.map(lambda window: (window[:, :-1, None], window[:, -1]))
 
-    def __len__(self):
-        return math.ceil(len(self.order) / self.batch_size)
-
-    def __getitem__(self, index):
-        start = index * self.batch_size
-        batch = self.windows[self.order[start : start + self.batch_size]]
-        X = batch[:, :-1, np.newaxis] / np.float32(self.n_vocab)
-        y = keras.utils.to_categorical(batch[:, -1], self.n_vocab)
-        return X, y
-
-    def on_epoch_end(self):
-        np.random.shuffle(self.order)
+    texts = tf.data.Dataset.from_tensors(encoded).repeat()
+    return texts.flat_map(epoch).prefetch(tf.data.AUTOTUNE)
 
 
-def build_model(run):
-    """Return the network that run's settings describe, with random weights."""
-    model = keras.Sequential([keras.Input((run["seq_length"], 1))])
-    for layer in range(1, run["layers"] + 1):
-        more = layer < run["layers"]
-        model.add(keras.layers.LSTM(run["units"], return_sequences=more))
-        model.add(keras.layers.Dropout(run["dropout"]))
-    model.add(keras.layers.Dense(len(run["vocab"]), activation="softmax"))
+def build_model(settings):
+    """Return the compiled network that settings describe, with random weights."""
+    n_vocab = len(set(settings["vocab"]))
+    model = keras.Sequential([keras.Input((settings["seq_length"], 1))])
+    model.add(keras.layers.Rescaling(1 / n_vocab))
+    for layer in range(1, settings["layers"] + 1):
+        more = layer < settings["layers"]
+        model.add(keras.layers.LSTM(settings["units"], return_sequences=more))
+        model.add(keras.layers.Dropout(settings["dropout"]))
+    model.add(keras.layers.Dense(n_vocab, activation="softmax"))
+    model.compile(loss="sparse_categorical_crossentropy", optimizer="adam")
+    model.optimizer.build(model.trainable_variables)  # or its state is not loaded
     return model
 
 
-def read_run(folder):
+def read_settings(folder):
     """Return the settings in folder's run.json, or end the program."""
     path = folder / "run.json"
     try:
-        run = {"encoding": "utf-8", **json.loads(path.read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError) as error:
-        fail(f"cannot read {path}: {error}; train in another --weights folder")
-    if not all(isinstance(run.get(key), kind) for key, kind in RUN.items()):
-        fail(f"{path} is incomplete; train in another --weights folder")
-    return run
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        build_model(settings)
+    except Exception as error:  # noqa: BLE001 - whatever Keras raises
+        fail(f"{path} describes no network: {error!r}; restore it or remove {folder}")
+    return settings
 
 
-def open_run(folder, run):
-    """Write folder's run.json; where there is one, its settings must be run's."""
+def record(settings, folder):
+    """Write settings to folder's run.json; where there is one, it has to agree."""
     path = folder / "run.json"
-    pretrained = HERE / "weights" / "pretrained"
-    if Path(os.path.realpath(folder)).is_relative_to(pretrained):
-        fail(f"{folder} is for the weights that ship; name another --weights folder")
-    if os.path.exists(path) or checkpoints(folder):
-        there = read_run(folder)
-        differing = [
-            f"{key} ({there[key]!r:.30} there, {run[key]!r:.30} here)"
-            for key in RUN
-            if key not in ("text", "encoding") and there[key] != run[key]
-        ]
-        if differing:
-            differing = ", ".join(differing)
-            fail(f"another run's {path} differs in {differing}; name other --weights")
-        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / "run.json.part"
-        part.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        if path.exists() or checkpoints(folder):
+            there = read_settings(folder)
+            keys = set(settings) - {"text", "encoding"}  # the same text, if moved
+            differing = sorted(key for key in keys if there.get(key) != settings[key])
+            if differing:
+                fail(f"{path} has other {', '.join(differing)}; name other --weights")
+        else:
+            path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         fail(f"cannot write {path}: {error}; name another --weights folder")
 
@@ -232,109 +170,79 @@ def loss_and_epoch(path):
 
 def checkpoints(folder):
     """Return the paths of folder's checkpoints, the one with the lowest loss first."""
-    paths = folder.glob("*.h5") if os.path.isdir(folder) else ()
-    return sorted(filter(loss_and_epoch, paths), key=loss_and_epoch)
+    return sorted(filter(loss_and_epoch, folder.glob("*.h5")), key=loss_and_epoch)
 
 
-def is_deeper(run, path):
-    """Return whether path's network has more layers than run's: Keras ignores those."""
-    try:
-        build_model({**run, "layers": run["layers"] + 1}).load_weights(path)
-    except ValueError:
-        return False
-    return True
+def load_best(settings, paths):
+    """Return the network with the first checkpoint of paths that loads, and its path.
 
-
-def load_best(model, run, paths):
-    """Load the first undamaged checkpoint of paths into run's model, return its path.
-
-    Returns None if all are damaged. Ends the program if one is another network's.
+    They are random weights and None if none does. Last comes why, or "".
     """
-    damaged = []
-    for path in paths:
+    reason = ""
+    for count, path in enumerate(paths, 1):
+        model = build_model(settings)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of a file without optimizer state
-                model.load_weights(path)
-            if is_deeper(run, path):
-                raise ValueError("variables of a deeper network")
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
-            # Keras's words on shapes; h5py's, on damage, are of objects and links
-            if isinstance(error, ValueError) and "variable" in str(error):
-                fail(f"{path} does not fit the network in run.json; remove it")
-            damaged.append(str(path))
-        else:
-            if damaged:
-                damaged = ", ".join(damaged)
-                print(f"Warning: passing over damaged {damaged}", file=sys.stderr)
-            return path
-    return None
-
-
-def describe_device():
-    """Return what Keras trains on and, where an NVIDIA card stands idle, a way out."""
-    device = str(keras.ops.ones(1).device)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
-    query = f'nvidia-smi --query-gpu=name --format=csv,noheader --id="{visible}"'
-    failed, card = subprocess.getstatusoutput(query)
-    if "cpu" not in device.lower():
-        return f"the GPU {device if failed else card}"
-    cpu = f"the CPU, {os.cpu_count()} cores"
-    if failed:
-        return cpu
-    return f'{cpu}: Keras sees no {card}, try pip install "tensorflow[and-cuda]"'
+            if "-bigger" in path.name and settings["layers"] == 1:
+                raise ValueError("it is another network's")  # Keras might not tell
+            model.load_weights(path)
+            return model, path, reason
+        except Exception as error:  # noqa: BLE001 - h5py and Keras raise many
+            reason = f"{count} passed over, {path}, damaged or being written: {error}"
+    return build_model(settings), None, reason
 
 
 def main(argv=None):
     """Train as the command line says."""
     args = parse_arguments(argv)
 
-    # Load the text and lower-case it
-    path, is_url = text_path(str(args.text))
-    if is_url:
-        download(args.text, path)
-    raw_text = load_text(path, args.encoding)
+    # load ascii text and convert to lowercase
+    raw_text = load_text(args.text, args.encoding)
 
-    # Summarize it: its characters are the vocabulary, its windows the patterns
+    # create mapping of unique chars to integers
     chars = sorted(set(raw_text))
+
+    # summarize the loaded data
     n_chars, n_vocab = len(raw_text), len(chars)
     n_patterns = n_chars - SEQ_LENGTH
     print("Total Characters: ", n_chars)
     print("Total Vocab: ", n_vocab)
     print("Total Patterns: ", n_patterns, flush=True)
 
-    # Record what the weights are weights of
+    # record what the weights will be weights of
     bigger = "-bigger" if args.bigger else ""
-    folder = args.weights or HERE / "weights" / f"{path.stem}{bigger}"
-    path = path.resolve()
+    folder = args.weights or HERE / "weights" / f"{args.text.stem}{bigger}"
+    path = args.text.resolve()
     path = path.relative_to(HERE) if path.is_relative_to(HERE) else path
-    run = {
-        "text": args.text if is_url else path.as_posix(),
+    settings = {
+        "text": path.as_posix(),
         "encoding": args.encoding,
-        "sha256": sha256(raw_text),
+        "sha256": hashlib.sha256(raw_text.encode()).hexdigest(),
         "vocab": "".join(chars),
         "seq_length": SEQ_LENGTH,
         "layers": 2 if args.bigger else 1,
         "units": UNITS,
         "dropout": DROPOUT,
     }
-    open_run(folder, run)
+    record(settings, folder)
 
-    # Define the LSTM model, as it was after its best epoch if the run goes on
-    model = build_model(run)
-    model.compile(loss="categorical_crossentropy", optimizer="adam")
-    model.optimizer.build(model.trainable_variables)  # or its state is not loaded
-    best = load_best(model, run, checkpoints(folder))
+    # prepare the dataset of input to output pairs encoded as integers,
+    # reshape X to be [samples, time steps, features]
+    if args.random_seed is not None:
+        keras.utils.set_random_seed(args.random_seed)
+    patterns = make_patterns(encode(raw_text, chars), args.batch_size)
+
+    # normalize, one hot encode the output variable: the network's first layer, its loss
+    # define the LSTM model, as it was after its best epoch if the run goes on
+    model, best, reason = load_best(settings, checkpoints(folder))
     loss, epoch = loss_and_epoch(best) if best else (None, 0)
+    if reason:
+        print(f"Warning: {reason}", file=sys.stderr)
     if best:
         print(f"Going on from {best}: epoch {epoch} of {args.epochs}", file=sys.stderr)
-        if model.optimizer.iterations == 0:
-            print(f"Warning: {best} has no optimizer state", file=sys.stderr)
 
-    # Define the checkpoint
-    name = f"weights-improvement-{{epoch:02d}}-{{loss:.4f}}{bigger}.weights.h5"
+    # define the checkpoint
     checkpoint = keras.callbacks.ModelCheckpoint(
-        str(folder).replace("{", "{{").replace("}", "}}") + f"/{name}",
+        folder / f"weights-improvement-{{epoch:02d}}-{{loss:.4f}}{bigger}.weights.h5",
         monitor="loss",
         verbose=1,
         save_best_only=True,
@@ -342,34 +250,25 @@ def main(argv=None):
         mode="min",
         initial_value_threshold=loss,
     )
+    log = keras.callbacks.CSVLogger(folder / "log.csv", append=True)
 
-    # Fit the model
-    print("Training on", describe_device(), file=sys.stderr)
-    patterns = Patterns(encode(raw_text, chars), n_vocab, args.batch_size)
+    # fit the model
+    device = str(keras.ops.ones(1).device).rpartition("device:")[2]
+    hint = "; for a GPU, see README.md" if "cpu" in device.lower() else ""
+    print(f"Training on {device}{hint}", file=sys.stderr)
     try:
         model.fit(
-            patterns, epochs=args.epochs, initial_epoch=epoch, callbacks=[checkpoint]
+            patterns,
+            epochs=args.epochs,
+            initial_epoch=epoch,
+            steps_per_epoch=math.ceil(n_patterns / args.batch_size),
+            callbacks=[checkpoint, log],
+            shuffle=False,  # make_patterns does
         )
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        try:
-            fail(f"cannot write to {folder}: {reason}; earlier checkpoints are intact")
-        finally:
-            os._exit(2)  # closing what a full disk cut short would crash HDF5
-
-
-def interrupted(*_):
-    """End the program at once with status 130, saying how to go on."""
-    again = shlex.join(["python", *sys.argv])
-    os.write(2, f"\nInterrupted. To go on: {again}\n".encode())
-    os._exit(130)
+    except (OSError, RuntimeError) as error:  # RuntimeError: HDF5's, of a full disk
+        # Closing a file that was cut short would crash HDF5, so end without that
+        fail(f"{error}; earlier checkpoints in {folder} are intact", os._exit)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, interrupted)  # JAX swallows a KeyboardInterrupt
-    try:
-        main()
-    except BrokenPipeError:  # `| head` has enough
-        interrupted()
+    main()

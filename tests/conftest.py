@@ -1,6 +1,5 @@
 """What the tests share: a copy of the project with a short book, trained for real."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,37 +10,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 BOOK = (ROOT / "data" / "wonderland.txt").read_text(encoding="utf-8")
+TEXT = BOOK[:500].lower()
 
 
-def environment():
-    """Return a user's environment, without what importing train has set."""
-    return {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+def run(project, *command, **options):
+    """Run Python in the project's folder and return how it ended."""
+    command = [sys.executable, *map(str, command)]
+    options |= {"cwd": project, "capture_output": True, "text": True}
+    return subprocess.run(command, check=False, timeout=200, **options)
 
 
-def run(project, script, *args, **options):
-    """Run a script of the project as a command and return how it ended."""
-    return subprocess.run(
-        [sys.executable, script, *map(str, args)],
-        cwd=project,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-        **options,
-    )
-
-
-def the_only_line(stderr):
-    """Return stderr's line, which has to be the only one."""
-    assert stderr.count("\n") == 1, stderr
-    return stderr
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A copy of the project whose book is the first 500 characters."""
-    return copy_project(tmp_path / "project")
+def fails(capsys, main, *args):
+    """Call a script's main, which has to fail, and return its one line on stderr."""
+    with pytest.raises(SystemExit, match="2"):
+        main([str(arg) for arg in args])
+    captured = capsys.readouterr()
+    assert "Seed" not in captured.out
+    (line,) = captured.err.splitlines()
+    return line
 
 
 def copy_project(folder):
@@ -50,6 +36,12 @@ def copy_project(folder):
     for script in ("train.py", "generate.py"):
         shutil.copy(ROOT / script, folder)
     return folder
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the project whose book is the first 500 characters."""
+    return copy_project(tmp_path / "project")
 
 
 @pytest.fixture(scope="session")
