@@ -1,13 +1,14 @@
 """Measure this project against the tutorial's way of doing the same, side by side.
 
-    python tests/benchmark.py [WEIGHTS]
+    python tests/benchmark.py [ROUNDS]
 
-Prints a Markdown table of medians. WEIGHTS is a run's folder (default:
-weights/wonderland); where it has no checkpoint, the weights are random.
+Prints a Markdown table of medians over ROUNDS (5), and medians of the ratios by round.
+The two sides alternate, each in a process of its own and timed from outside by what it
+prints: ours are the scripts, the tutorial's its listing as Keras 3 takes it.
 """
 
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -15,137 +16,109 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import train  # isort: skip - first, as it silences TensorFlow's start-up
-import keras
-import numpy as np
-
-import generate
-
-ROUNDS = 11
-BYTES_A_PATTERN = 2600  # of the tutorial's lists, measured on the 1 MB text
-SMALL = {"seq_length": train.SEQ_LENGTH, "layers": 1}  # the small network
-SMALL |= {"units": train.UNITS, "dropout": train.DROPOUT}
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "data" / "wonderland.txt"
+BYTES_A_PATTERN = 2600  # of the tutorial's lists, measured on a text of 1 MB
 
 
-def tutorials_arrays(raw_text):
-    """Return X and y as the tutorial makes them, from lists of lists."""
+def listing(job, path):
+    """Train or generate as the tutorial does."""
+    import keras
+    import numpy as np
+    from keras.layers import LSTM, Dense, Dropout
+
+    raw_text = Path(path).read_text(encoding="utf-8").lower()
     chars = sorted(set(raw_text))
-    char_to_int = {char: index for index, char in enumerate(chars)}
+    char_to_int = {c: i for i, c in enumerate(chars)}
+    n_vocab = len(chars)
     dataX, dataY = [], []
-    for i in range(len(raw_text) - train.SEQ_LENGTH):
-        window = raw_text[i : i + train.SEQ_LENGTH]
-        dataX.append([char_to_int[char] for char in window])
-        dataY.append(char_to_int[raw_text[i + train.SEQ_LENGTH]])
-    X = np.reshape(dataX, (len(dataX), train.SEQ_LENGTH, 1))
-    return X / float(len(chars)), keras.utils.to_categorical(dataY)
-
-
-def row(what, unit, theirs, ours):
-    """Print a table row with the medians and the median of the ratios by round."""
-    ratio = statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
-    theirs, ours = statistics.median(theirs), statistics.median(ours)
-    print(f"| {what}, {unit} | {theirs:.2f} | {ours:.2f} | {ratio:.2f} |", flush=True)
-
-
-def decoding(model, pattern):
-    """Compare ms a character, over 20 of the tutorial's and 200 of ours a round."""
-    theirs, ours = [], []
-    for _ in range(ROUNDS):
-        start, window, characters = time.perf_counter(), list(pattern), []
-        for _ in range(20):
-            x = np.reshape(window, (1, len(window), 1)) / float(model.output_shape[-1])
-            index = int(np.argmax(model.predict(x, verbose=0)))
-            window = [*window[1:], index]
-            characters.append(index)
-        theirs.append((time.perf_counter() - start) / 20 * 1000)
-
-        steps = generate.generate(model, pattern, 201)
-        first = [next(steps)]  # comes after the seed's steps and the compilation
-        start = time.perf_counter()
-        first += steps
-        ours.append((time.perf_counter() - start) / 200 * 1000)
-        assert first[:20] == characters
-    row("decoding", "ms a character", theirs, ours)
-
-
-def training(model, raw_text):
-    """Compare ms a step of fit on the same 10 batches of 128."""
-    chars = sorted(set(raw_text))
-    raw_text = raw_text[: 10 * 128 + train.SEQ_LENGTH]
-    patterns = train.Patterns(train.encode(raw_text, chars), len(chars), 128)
-    patterns.order.sort()
-    batches = zip(*map(patterns.__getitem__, range(10)), strict=True)
-    X, y = (np.concatenate(arrays) for arrays in batches)
+    for i in range(len(raw_text) - 100):
+        dataX.append([char_to_int[char] for char in raw_text[i : i + 100]])
+        dataY.append(char_to_int[raw_text[i + 100]])
+    X = np.reshape(dataX, (len(dataX), 100, 1)) / float(n_vocab)
+    y = keras.utils.to_categorical(dataY)
+    model = keras.Sequential([keras.Input((X.shape[1], X.shape[2]))])
+    model.add(LSTM(256))
+    model.add(Dropout(0.2))
+    model.add(Dense(y.shape[1], activation="softmax"))
     model.compile(loss="categorical_crossentropy", optimizer="adam")
-    weights = model.get_weights()
-
-    def milliseconds(*data, **options):
-        model.set_weights(weights)
-        patterns.order.sort()
-        start = time.perf_counter()
-        model.fit(*data, **options, verbose=0)
-        return (time.perf_counter() - start) / 10 * 1000
-
-    theirs, ours = [], []
-    for _ in range(1 + ROUNDS):  # the first one compiles
-        theirs.append(milliseconds(X, y, batch_size=128, shuffle=False))
-        ours.append(milliseconds(patterns))
-    theirs, ours = theirs[1:], ours[1:]
-    row("training", "ms a step", theirs, ours)
+    if job == "train":
+        name = "weights-improvement-{epoch:02d}-{loss:.4f}.weights.h5"
+        options = {"monitor": "loss", "save_best_only": True, "mode": "min"}
+        options["save_weights_only"] = True
+        checkpoint = keras.callbacks.ModelCheckpoint(name, verbose=1, **options)
+        model.fit(X, y, epochs=20, batch_size=128, callbacks=[checkpoint])
+    pattern = dataX[np.random.randint(0, len(dataX) - 1)]
+    print('Seed:\n"', "".join(chars[value] for value in pattern), '"')
+    for _ in range(1000):
+        x = np.reshape(pattern, (1, len(pattern), 1)) / float(n_vocab)
+        index = np.argmax(model.predict(x, verbose=0))
+        print(chars[index], end="", flush=True)
+        pattern = [*pattern[1:], index]
 
 
-def memory(megabytes):
-    """Compare the peak memory, in GB, of a process up to its first training step."""
-    needed = megabytes * 10**6 * BYTES_A_PATTERN
-    fits = needed < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def steps(output):
+    """Return the number of training steps in what Keras has printed."""
+    return int((re.findall(rb"(\d+)/\d+\x1b", output) or [0])[-1])
+
+
+def characters(output):
+    """Return the number of generated characters in what has been printed."""
+    return len(output.partition(b' "\n')[2].decode(errors="ignore"))
+
+
+def measure(command, progress, first, last):
+    """Return ms a unit of progress from first to last, and the peak memory in GB."""
+    command = [sys.executable, *map(str, command)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    begin, output = None, b""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "text.txt"
-        book = train.TEXT.read_text(encoding="utf-8")
-        path.write_text((book * (megabytes * 7))[: megabytes * 10**6], encoding="utf-8")
-        os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)  # the children silence it, too
-        peaks = []
-        for way in ["tutorial"] * fits + ["ours"]:
-            child = [sys.executable, __file__, "--first-step", way, path]
-            peaks.append(float(subprocess.check_output(child, text=True)))
-    theirs = f"{peaks[0]:.2f}" if fits else f"does not fit (about {needed / 1e9:.0f})"
-    ratio = f"{peaks[0] / peaks[-1]:.2f}" if fits else ""
-    print(f"| memory for {megabytes} MB, GB | {theirs} | {peaks[-1]:.2f} | {ratio} |")
+        process = subprocess.Popen(command, cwd=folder, **pipes)
+        while (done := progress(output)) < last:
+            if begin is None and done >= first:
+                begin, first = time.perf_counter(), done
+            output += os.read(process.stdout.fileno(), 2**16) or sys.exit(command)
+        milliseconds = (time.perf_counter() - begin) * 1000 / (done - first)
+        process.kill()
+        return milliseconds, os.wait4(process.pid, 0)[2].ru_maxrss / 1e6
 
 
-def first_step(way, path):
-    """Prepare the text at path, train one step and print the peak memory in GB."""
-    raw_text = train.load_text(path, "utf-8")
-    chars = sorted(set(raw_text))
-    run = {**SMALL, "vocab": chars}
-    model = train.build_model(run)
-    model.compile(loss="categorical_crossentropy", optimizer="adam")
-    if way == "tutorial":
-        X, y = tutorials_arrays(raw_text)
-        model.train_on_batch(X[:128], y[:128])
-    else:
-        encoded = train.encode(raw_text, chars)
-        model.train_on_batch(*train.Patterns(encoded, len(chars), 128)[0])
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+def compare(what, theirs, ours, *measured, rounds, kind=0):
+    """Print a table's row of a kind of figure that measure returns: 0 or 1."""
+    pairs = [
+        [measure(c, *measured)[kind] for c in (theirs, ours)] for _ in range(rounds)
+    ]
+    medians = [f"{statistics.median(side):.2f}" for side in zip(*pairs, strict=True)]
+    ratio = statistics.median(a / b for a, b in pairs)
+    print(f"| {what} | {' | '.join(medians)} | {ratio:.2f} |", flush=True)
 
 
 def main():
-    if "--first-step" in sys.argv:
-        return first_step(sys.argv[2], Path(sys.argv[3]))
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else generate.WEIGHTS)
-    raw_text = train.load_text(train.TEXT, "utf-8")
-    chars = "".join(sorted(set(raw_text)))
-    run = {**SMALL, "vocab": chars}
-    model = train.build_model(run)
-    best = train.load_best(model, run, train.checkpoints(folder))
-    print(f"{best or 'random weights'}, Keras {keras.__version__} on", end=" ")
-    print(f"{keras.backend.backend()}, {train.describe_device()}\n")
+    if sys.argv[1:2] == ["--listing"]:
+        return listing(*sys.argv[2:])
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    train, generate = [ROOT / "train.py", "--weights", "new"], [ROOT / "generate.py"]
+    tutorials = [__file__, "--listing"]
     print("| | tutorial | here | ratio |\n|---|---|---|---|")
-    decoding(model, train.encode(raw_text[5000:5100], chars).tolist())
-    training(model, raw_text)
-    for megabytes in (1, 10, 50):
-        memory(megabytes)
+    sides = [*tutorials, "train", BOOK], train
+    compare("training, ms a step", *sides, steps, 20, 120, rounds=rounds)
+    sides = [*tutorials, "generate", BOOK], generate
+    compare("decoding, ms a character", *sides, characters, 5, 105, rounds=rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.txt"
+        book = BOOK.read_text(encoding="utf-8")
+        text.write_text((book * 7)[: 10**6], encoding="utf-8")
+        sides, what = (
+            ([*tutorials, "train", text], [*train, text]),
+            "memory for 1 MB, GB",
+        )
+        compare(what, *sides, steps, 1, 5, rounds=1, kind=1)
+        text.write_text((book * 350)[: 50 * 10**6], encoding="utf-8")
+        theirs = 50e6 * BYTES_A_PATTERN / 1e9
+        ours = measure([*train, text], steps, 1, 5)[1]
+        print(
+            f"| memory for 50 MB, GB | {theirs:.0f} | {ours:.2f} | {theirs / ours:.0f} |"
+        )
 
 
 if __name__ == "__main__":
