@@ -54,7 +54,8 @@ class Lanes(keras.layers.Layer):
     def __init__(self, cell, seq_length):
         super().__init__()
         self.cell = cell
-        self.states = self.add_weight((2, seq_length, cell.units), "zeros")
+        shape = (2, seq_length, cell.units)
+        self.states = self.add_weight(shape, "zeros", trainable=False)
 
     def call(self, inputs):
         states = keras.ops.pad(self.states[:, :-1], ((0, 0), (1, 0), (0, 0)))
