@@ -34,10 +34,14 @@ def parse_arguments(argv=None):
     parser.error = train.fail
     add = parser.add_argument
     add("path", nargs="?", type=Path, default=weights, help="a folder or a file")
-    add("--length", type=train.at_least(1), default=1000, help="characters (1000)")
+    add("--length", type=train.number(int, 1), default=1000, help="characters (1000)")
     add("--prompt", default="", help="your own words, for the end of the seed")
-    add("--temperature", type=train.at_least(0, float), default=0, help="to sample (0)")
-    add("--random-seed", type=train.at_least(0), help="repeat the same random choices")
+    add("--temperature", type=train.number(float, 0), default=0, help="to sample (0)")
+    add(
+        "--random-seed",
+        type=train.number(int, 0),
+        help="repeat the same random choices",
+    )
     return parser.parse_args(argv)
 
 

@@ -4,6 +4,7 @@
     python train.py --bigger             # the larger network, 50 epochs, batches of 64
     python train.py --epochs 60          # go on after a finished or interrupted run
     python train.py mybook.txt           # your own text
+    python train.py --one-hot --every-character --epochs 2    # more English, sooner
 
 The network reads windows of 100 characters and learns to predict the character that
 follows. After each epoch with the lowest loss so far, its weights are saved in
@@ -17,7 +18,7 @@ import os
 import re
 import signal
 import sys
-from argparse import ArgumentParser, RawTextHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, RawTextHelpFormatter
 from pathlib import Path
 
 if __name__ == "__main__":  # Ctrl-C then ends imports, training, any backend at once
@@ -34,8 +35,15 @@ import tensorflow as tf
 HERE = Path(__file__).resolve().parent  # data/ and weights/ are found from anywhere
 TEXT = HERE / "data" / "wonderland.txt"
 SEQ_LENGTH = 100  # characters in a pattern
-UNITS = 256  # memory units of an LSTM layer
-DROPOUT = 0.2  # share of an LSTM layer's outputs that training drops
+NETWORK = {  # the tutorial's first, and the ideas that train.py has flags for
+    "one_hot": False,  # a character goes in as a one-hot row, not as index / n_vocab
+    "every_character": False,  # not only the one after a window is a target
+    "units": 256,  # memory units of an LSTM layer
+    "layers": 1,  # of LSTM
+    "dropout": 0.2,  # share of an LSTM layer's outputs that training drops
+    "input_dropout": 0.0,  # share of the first one's inputs that it drops
+    "validation_split": 0.0,  # share of the text, its end, that is not trained on
+}
 
 
 def fail(message, end=sys.exit):
@@ -45,15 +53,15 @@ def fail(message, end=sys.exit):
     end(2)
 
 
-def at_least(low, kind=int):
-    """Return a converter of arguments to finite numbers of a kind, none below low."""
+def number(kind, low, below=math.inf):
+    """Return a converter of arguments to numbers of a kind, low or more, below below."""
 
     def convert(value):
-        if low <= kind(value) < math.inf:
+        if low <= kind(value) < below:
             return kind(value)
         raise ValueError(value)
 
-    convert.__name__ = f"{low}-or-more"  # as in "invalid 1-or-more value: '0'"
+    convert.__name__ = f"{low}-or-more, below-{below},"  # argparse says "invalid ..."
     return convert
 
 
@@ -64,11 +72,20 @@ def parse_arguments(argv=None):
     add = parser.add_argument
     add("text", nargs="?", type=Path, default=TEXT, help="a file (data/wonderland.txt)")
     add("--bigger", action="store_true", help="train the larger network")
-    add("--epochs", type=at_least(1), help="to train up to (30; 50 if --bigger)")
-    add("--batch-size", type=at_least(1), help="patterns (128; 64 if --bigger)")
+    add("--epochs", type=number(int, 1), help="to train up to (30; 50 if --bigger)")
+    add("--batch-size", type=number(int, 1), help="patterns (128; 64 if --bigger)")
     add("--encoding", default="utf-8", help="of the text (utf-8)")
-    add("--weights", type=Path, help="folder (weights/<name of the text>[-bigger])")
-    add("--random-seed", type=at_least(0), help="repeat the same random choices")
+    add("--weights", type=Path, help="folder (weights/<text and flags>)")
+    add("--random-seed", type=number(int, 0, 2**32), help="repeat the same choices")
+    ideas = parser.add_argument_group("the tutorial's ideas", argument_default=SUPPRESS)
+    add, share = ideas.add_argument, number(float, 0, 1)
+    add("--one-hot", action="store_true", help="characters go in as one-hot rows")
+    add("--every-character", action="store_true", help="of a pattern is a target")
+    add("--units", type=number(int, 1), help="of an LSTM layer (256)")
+    add("--layers", type=number(int, 1), help="of LSTM (1; 2 if --bigger)")
+    add("--dropout", type=share, help="after an LSTM layer (0.2)")
+    add("--input-dropout", type=share, help="before the first one (0)")
+    add("--validation-split", type=share, help="of the text, not trained on (0)")
     args = parser.parse_args(argv)
     args.epochs = args.epochs or (50 if args.bigger else 30)
     args.batch_size = args.batch_size or (64 if args.bigger else 128)
@@ -100,11 +117,12 @@ def encode(text, chars):
     return np.fromiter(map(char_to_int.get, text), small, len(text))
 
 
-def make_patterns(encoded, batch_size):
-    """Return an endless dataset of a text's windows, each with the character after it.
+def make_patterns(encoded, batch_size, every_character=False):
+    """Return an endless dataset of a text's patterns, and the batches of an epoch.
 
-    X has shape (batch, SEQ_LENGTH, 1) and y has shape (batch,); both are indices. Every
-    ceil(patterns / batch_size) batches have each pattern once, in a new random order.
+    X has shape (batch, SEQ_LENGTH, 1), and y has shape (batch,): the characters after
+    the windows in X. Or (batch, SEQ_LENGTH): those after each of theirs. All are indices.
+    An epoch has each pattern once, in a new random order.
     """
 
     def epoch(text):
@@ -112,19 +130,26 @@ def make_patterns(encoded, batch_size):
         starts = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
         indices = starts.map(lambda start: start[:, None] + tf.range(SEQ_LENGTH + 1))
         windows = indices.map(lambda index: tf.gather(text, index))
-        return windows.map(lambda window: (window[:, :-1, None], window[:, -1]))
+        targets = slice(1, None) if every_character else -1
+        return windows.map(lambda window: (window[:, :-1, None], window[:, targets]))
 
     texts = tf.data.Dataset.from_tensors(encoded).repeat()
-    return texts.flat_map(epoch).prefetch(tf.data.AUTOTUNE)
+    steps = math.ceil((len(encoded) - SEQ_LENGTH) / batch_size)
+    return texts.flat_map(epoch).prefetch(tf.data.AUTOTUNE), steps
 
 
 def build_model(settings):
     """Return the compiled network that settings describe, with random weights."""
     n_vocab = len(set(settings["vocab"]))
     model = keras.Sequential([keras.Input((settings["seq_length"], 1))])
-    model.add(keras.layers.Rescaling(1 / n_vocab))
+    if settings["one_hot"]:
+        model.add(keras.layers.CategoryEncoding(n_vocab, output_mode="one_hot"))
+    else:
+        model.add(keras.layers.Rescaling(1 / n_vocab))
+    if settings["input_dropout"]:
+        model.add(keras.layers.Dropout(settings["input_dropout"]))
     for layer in range(1, settings["layers"] + 1):
-        more = layer < settings["layers"]
+        more = settings["every_character"] or layer < settings["layers"]
         model.add(keras.layers.LSTM(settings["units"], return_sequences=more))
         model.add(keras.layers.Dropout(settings["dropout"]))
     model.add(keras.layers.Dense(n_vocab, activation="softmax"))
@@ -137,7 +162,7 @@ def read_settings(folder):
     """Return the settings in folder's run.json, or end the program."""
     path = folder / "run.json"
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = NETWORK | json.loads(path.read_text(encoding="utf-8"))
         build_model(settings)
     except Exception as error:  # noqa: BLE001 - whatever Keras raises
         fail(f"{path} describes no network: {error!r}; restore it or remove {folder}")
@@ -203,14 +228,22 @@ def main(argv=None):
 
     # summarize the loaded data
     n_chars, n_vocab = len(raw_text), len(chars)
-    n_patterns = n_chars - SEQ_LENGTH
+    share = getattr(args, "validation_split", 0)
+    n_trained = n_chars - int(n_chars * share)
+    if share and min(n_trained, n_chars - n_trained) <= SEQ_LENGTH:
+        fail(f"--validation-split {share} leaves no pattern on a side of {args.text}")
     print("Total Characters: ", n_chars)
     print("Total Vocab: ", n_vocab)
-    print("Total Patterns: ", n_patterns, flush=True)
+    print("Total Patterns: ", n_trained - SEQ_LENGTH, flush=True)
 
     # record what the weights will be weights of
-    bigger = "-bigger" if args.bigger else ""
-    folder = args.weights or HERE / "weights" / f"{args.text.stem}{bigger}"
+    preset = NETWORK | {"layers": 2 if args.bigger else 1}
+    network = {key: getattr(args, key, preset[key]) for key in NETWORK}
+    name = args.text.stem + ("-bigger" if args.bigger else "")
+    for key, value in network.items():
+        if value != preset[key]:
+            name += f"-{key}".replace("_", "-") + ("" if value is True else f"-{value}")
+    folder = args.weights or HERE / "weights" / name
     path = args.text.resolve()
     path = path.relative_to(HERE) if path.is_relative_to(HERE) else path
     settings = {
@@ -219,9 +252,7 @@ def main(argv=None):
         "sha256": hashlib.sha256(raw_text.encode()).hexdigest(),
         "vocab": "".join(chars),
         "seq_length": SEQ_LENGTH,
-        "layers": 2 if args.bigger else 1,
-        "units": UNITS,
-        "dropout": DROPOUT,
+        **network,
     }
     record(settings, folder)
 
@@ -229,7 +260,10 @@ def main(argv=None):
     # reshape X to be [samples, time steps, features]
     if args.random_seed is not None:
         keras.utils.set_random_seed(args.random_seed)
-    patterns = make_patterns(encode(raw_text, chars), args.batch_size)
+    encoded = encode(raw_text, chars)
+    options = (args.batch_size, network["every_character"])
+    patterns, steps = make_patterns(encoded[:n_trained], *options)
+    held_out = make_patterns(encoded[n_trained:], *options) if share else (None, None)
 
     # normalize, one hot encode the output variable: the network's first layer, its loss
     # define the LSTM model, as it was after its best epoch if the run goes on
@@ -241,6 +275,7 @@ def main(argv=None):
         print(f"Going on from {best}: epoch {epoch} of {args.epochs}", file=sys.stderr)
 
     # define the checkpoint
+    bigger = "-bigger" if network["layers"] > 1 else ""
     checkpoint = keras.callbacks.ModelCheckpoint(
         folder / f"weights-improvement-{{epoch:02d}}-{{loss:.4f}}{bigger}.weights.h5",
         monitor="loss",
@@ -261,9 +296,11 @@ def main(argv=None):
             patterns,
             epochs=args.epochs,
             initial_epoch=epoch,
-            steps_per_epoch=math.ceil(n_patterns / args.batch_size),
+            steps_per_epoch=steps,
             callbacks=[checkpoint, log],
             shuffle=False,  # make_patterns does
+            validation_data=held_out[0],
+            validation_steps=held_out[1],
         )
     except (OSError, RuntimeError) as error:  # RuntimeError: HDF5's, of a full disk
         # Closing a file that was cut short would crash HDF5, so end without that

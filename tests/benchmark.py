@@ -1,8 +1,12 @@
 """Measure this project against the tutorial's way of doing the same, side by side.
 
     python tests/benchmark.py [ROUNDS]
+    python tests/benchmark.py --loss FOLDER ...
 
-Prints a Markdown table of medians over ROUNDS (5), and medians of the ratios by round.
+The second prints the loss of the 101st character without dropout after each epoch of
+the folders' runs, over every 50th window trained on and every 10th held out.
+
+The first prints a Markdown table of medians over ROUNDS (5), and medians of the ratios by round.
 The two sides alternate, each in a process of its own and timed from outside by what it
 prints: ours are the scripts, the tutorial's its listing as Keras 3 takes it.
 """
@@ -93,9 +97,37 @@ def compare(what, theirs, ours, *measured, rounds, kind=0):
     print(f"| {what} | {' | '.join(medians)} | {ratio:.2f} |", flush=True)
 
 
+def losses(folder):
+    """Print a table's row for each of a folder's checkpoints."""
+    sys.path.insert(0, str(ROOT))
+    import numpy as np
+
+    import train
+
+    settings = train.read_settings(Path(folder))
+    raw_text = train.load_text(ROOT / settings["text"], settings["encoding"])
+    encoded = train.encode(raw_text, settings["vocab"])
+    n_trained = len(encoded) - int(len(encoded) * settings["validation_split"])
+    paths = {train.loss_and_epoch(p)[1]: p for p in train.checkpoints(Path(folder))}
+    for epoch, path in sorted(paths.items()):
+        model, _, _ = train.load_best(settings, [path])
+        row = [Path(folder).name, str(epoch)]
+        for part, step in ((encoded[:n_trained], 50), (encoded[n_trained:], 10)):
+            if len(part) > train.SEQ_LENGTH:
+                view = np.lib.stride_tricks.sliding_window_view(part, 101)[::step]
+                prediction = model.predict(view[:, :-1, np.newaxis], verbose=0)
+                prediction = prediction.reshape(len(view), -1, model.output_shape[-1])
+                likelihood = prediction[np.arange(len(view)), -1, view[:, -1]]
+                row.append(f"{-np.log(likelihood).mean():.3f}")
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
 def main():
     if sys.argv[1:2] == ["--listing"]:
         return listing(*sys.argv[2:])
+    if sys.argv[1:2] == ["--loss"]:
+        print("| run | epoch | trained on | held out |\n|---|---|---|---|")
+        return [losses(folder) for folder in sys.argv[2:]]
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     train, generate = [ROOT / "train.py", "--weights", "new"], [ROOT / "generate.py"]
     tutorials = [__file__, "--listing"]

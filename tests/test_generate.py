@@ -24,43 +24,35 @@ def parts(stdout):
     return match[1], match[2]
 
 
-def tutorials_loop(model, pattern, length):
-    """Return the predictions and the characters of the tutorial's own loop."""
-    predictions, indices = [], []
-    for _ in range(length):
-        x = np.reshape(pattern, (1, len(pattern), 1))
-        prediction = model.predict(x, verbose=0)
-        index = np.argmax(prediction)
-        predictions.append(prediction[0])
-        indices.append(index)
-        pattern = [*pattern[1:], index]
-    return predictions, indices
+NETWORKS = [{}, {"layers": 2}, {"one_hot": True}, {"every_character": True}]
+NETWORKS += [{"one_hot": True, "every_character": True, "layers": 2, "units": 24}]
+NETWORKS += [{"input_dropout": 0.5}]
 
 
-def greedy(model, pattern, length):
-    return list(generate.generate(model, pattern, length, 0, np.random.default_rng()))
-
-
-@pytest.mark.parametrize("layers", [1, 2])
-def test_decoding_equals_the_tutorials_loop(layers, monkeypatch):
+@pytest.mark.parametrize("changes", NETWORKS, ids=str)
+def test_decoding_equals_the_tutorials_loop(changes, monkeypatch):
     vocab = "".join(map(chr, range(40)))
-    settings = {"vocab": vocab, "seq_length": 30, "units": 64, "dropout": 0.2}
+    settings = {"vocab": vocab, "seq_length": 30, "units": 64, "layers": 1}
     keras.utils.set_random_seed(4)
-    model = train.build_model({**settings, "layers": layers})
+    model = train.build_model(train.NETWORK | settings | changes)
     model.set_weights([8 * weights for weights in model.get_weights()])
-    pattern = np.random.randint(40, size=30).tolist()
-    expected, expected_indices = tutorials_loop(model, pattern, 70)
+    first = pattern = np.random.randint(40, size=30).tolist()
+    expected, expected_indices = [], []
+    for _ in range(45):
+        x = np.reshape(pattern, (1, len(pattern), 1))
+        expected.append(model.predict(x, verbose=0).reshape(-1, 40)[-1])
+        expected_indices.append(np.argmax(expected[-1]))
+        pattern = [*pattern[1:], expected_indices[-1]]
     assert len(set(expected_indices)) > 5  # a text that does not just repeat itself
 
-    predictions = []
-    choose = generate.choose
+    predictions, choose, rng = [], generate.choose, np.random.default_rng()
 
     def record(prediction, *args):
         predictions.append(prediction)
         return choose(prediction, *args)
 
     monkeypatch.setattr(generate, "choose", record)
-    assert greedy(model, pattern, 70) == expected_indices
+    assert list(generate.generate(model, first, 45, 0, rng)) == expected_indices
     np.testing.assert_allclose(predictions, expected, atol=1e-4)
 
 
@@ -123,12 +115,11 @@ def test_a_random_seed_repeats_the_text(folder, capsys):
     assert parts(first)[1] != parts(other)[1]
 
 
-def test_the_texts_encoding_is_remembered(folder, capsys, monkeypatch):
+def test_the_texts_encoding_is_remembered(folder, capsys):
     text, weights = folder / "text.txt", folder.with_name("accented")
     text.write_bytes(("déjà vu, " * 15).encode("latin-1"))
-    monkeypatch.setattr(train, "UNITS", 8)
-    args = ["--encoding", "latin-1", "--epochs", "1", "--weights", str(weights)]
-    train.main([str(text), *args])
+    args = ["--encoding", "latin-1", "--epochs", "1", "--units", "8"]
+    train.main([str(text), *args, "--weights", str(weights)])
     capsys.readouterr()
     assert "déjà vu" in parts(called(capsys, weights, "--length", 5).out)[0]
 

@@ -70,56 +70,46 @@ def test_a_text_without_markers_is_taken_whole(tmp_path):
     assert load(tmp_path / "a.md", markdown) == markdown.lower()
 
 
-def tutorials_patterns(raw_text):
-    """Return X and y as the tutorial makes them, before it normalizes and encodes."""
-    char_to_int = {c: i for i, c in enumerate(sorted(set(raw_text)))}
-    X, y = [], []
-    for i in range(len(raw_text) - 100):
-        X.append([char_to_int[char] for char in raw_text[i : i + 100]])
-        y.append(char_to_int[raw_text[i + 100]])
-    return np.reshape(X, (len(X), 100, 1)), np.array(y)
+def epochs_of(patterns, count=3):
+    """Return the windows of each of count epochs of 300 patterns, y behind X."""
+    dataset, steps = patterns
+    assert steps == 3
+    rows = [np.column_stack([X[:, :, 0], y]) for X, y in dataset.take(3 * count)]
+    assert [len(batch) for batch in rows] == [128, 128, 44] * count
+    return np.split(np.concatenate(rows), count)
 
 
-def epochs_of(patterns, count):
-    """Return X and y of the first count epochs of three batches."""
-    batches = [(np.array(X), np.array(y)) for X, y in patterns.take(3 * count)]
-    assert [len(X) for X, _ in batches] == [128, 128, 44] * count
-    return [
-        [np.concatenate(arrays) for arrays in zip(*batches[i : i + 3], strict=True)]
-        for i in range(0, 3 * count, 3)
-    ]
-
-
-def test_batches_are_the_tutorials_patterns_each_once_an_epoch_in_a_new_order():
+@pytest.mark.parametrize("every_character", [False, True])
+def test_an_epoch_has_the_tutorials_patterns_once_in_a_new_order(every_character):
     raw_text = BOOK[:400].lower()
-    windows = np.column_stack(
-        [a.reshape(300, -1) for a in tutorials_patterns(raw_text)]
-    )
-    assert len(np.unique(windows, axis=0)) == 300
-    patterns = train.make_patterns(train.encode(raw_text, sorted(set(raw_text))), 128)
-    epochs = [np.column_stack([X[:, :, 0], y]) for X, y in epochs_of(patterns, 3)]
-    for epoch in epochs:
-        assert sorted(map(tuple, epoch)) == sorted(map(tuple, windows))
-    first, second, third = epochs
+    chars = sorted(set(raw_text))
+    char_to_int = {c: i for i, c in enumerate(chars)}
+    patterns = []
+    for i in range(len(raw_text) - 100):
+        X = [char_to_int[char] for char in raw_text[i : i + 100]]
+        y = [char_to_int[char] for char in raw_text[i + 1 : i + 101]]
+        patterns.append((*X, *(y if every_character else y[-1:])))
+    ours = train.make_patterns(train.encode(raw_text, chars), 128, every_character)
+    first, second, third = epochs_of(ours)
+    for epoch in (first, second, third):
+        assert sorted(map(tuple, epoch)) == sorted(patterns)
     assert (
         (first != second).any() and (first != third).any() and (second != third).any()
     )
 
 
-def test_the_network_gets_the_tutorials_normalized_input():
-    settings = {"vocab": "abcdefgh", "seq_length": 100, "layers": 1, "units": 8}
-    model = train.build_model({**settings, "dropout": 0.2})
-    X = np.arange(100).reshape(1, 100, 1) % 8
-    np.testing.assert_allclose(model.layers[0](X), X / float(8), rtol=1e-6)
+@pytest.mark.parametrize(("one_hot", "expected"), [(0, [0.25]), (1, [0, 1, 0, 0])])
+def test_characters_go_in_normalized_or_one_hot(one_hot, expected):
+    settings = train.NETWORK | {"vocab": "abcd", "seq_length": 100, "one_hot": one_hot}
+    layer = train.build_model(settings).layers[0]
+    assert (np.array(layer(np.ones((2, 100, 1)))) == expected).all()
 
 
 def test_a_random_seed_repeats_the_order_of_the_patterns():
-    encoded = train.encode(BOOK[:400], sorted(set(BOOK[:400])))
-    orders = []
+    encoded, orders = train.encode(BOOK[:400], sorted(set(BOOK[:400]))), []
     for seed in (1, 1, 2):
         keras.utils.set_random_seed(seed)
-        epochs = epochs_of(train.make_patterns(encoded, 128), 2)
-        orders.append(np.concatenate([y for _, y in epochs]))
+        orders.append(np.array(epochs_of(train.make_patterns(encoded, 128))))
     assert (orders[0] == orders[1]).all() and (orders[0] != orders[2]).any()
 
 

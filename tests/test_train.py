@@ -21,7 +21,8 @@ import train
 
 STEPS = 4  # 400 patterns in batches of 128
 SETTINGS = {"vocab": "".join(map(chr, range(43))), "seq_length": 100}
-SETTINGS |= {"layers": 1, "units": 256, "dropout": 0.2}
+SETTINGS |= {"layers": 1, "units": 256, "dropout": 0.2, "input_dropout": 0.0}
+SETTINGS |= {"one_hot": False, "every_character": False, "validation_split": 0.0}
 
 
 def names(folder):
@@ -230,13 +231,12 @@ def test_a_full_disk_leaves_earlier_checkpoints_intact(trained):
     assert before.items() <= contents(folder).items()
 
 
-def test_a_random_seed_repeats_the_run(project, monkeypatch):
-    monkeypatch.setattr(train, "UNITS", 32)
+def test_a_random_seed_repeats_the_run(project):
     text, runs = str(project / "data" / "wonderland.txt"), []
     for number, seed in enumerate("112"):
         folder = project / "weights" / str(number)
         args = ["--weights", str(folder), "--epochs", "2", "--random-seed", seed]
-        train.main([text, *args])
+        train.main([text, *args, "--units", "32"])
         runs.append(losses(folder))
     assert runs[0] == pytest.approx(runs[1], rel=1e-4)
     assert runs[0][1] != pytest.approx(runs[2][1], rel=1e-4)
@@ -245,18 +245,61 @@ def test_a_random_seed_repeats_the_run(project, monkeypatch):
 def test_training_learns_a_phrase_that_greedy_decoding_goes_on_with(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(train, "UNITS", 64)
     monkeypatch.setattr(train, "SEQ_LENGTH", 12)
     text, folder = tmp_path / "a.txt", tmp_path / "weights"
     text.write_text("a cat sat. " * 50)
     args = [text, "--epochs", 15, "--batch-size", 4, "--weights", folder]
-    train.main([str(arg) for arg in (*args, "--random-seed", 1)])
+    train.main([str(arg) for arg in (*args, "--random-seed", 1, "--units", 64)])
     assert train.loss_and_epoch(train.checkpoints(folder)[0])[0] < 0.2
     capsys.readouterr()
     generate.main([str(folder), "--length", "100"])
     _, seed, written = capsys.readouterr().out.split('"')
     written = seed[1:-1] + written.removesuffix("\nDone.\n")[1:]
     assert len(written) == 112 and written in "a cat sat. " * 50
+
+
+IDEAS = {
+    "--one-hot --every-character": "-one-hot-every-character",
+    "--every-character --one-hot --units 8 --layers 1": "-one-hot-every-character-units-8",
+    "--units 8 --layers 3 --dropout 0": "-units-8-layers-3-dropout-0.0",
+    "--bigger --units 8 --input-dropout 0.1": "-bigger-units-8-input-dropout-0.1",
+    "--bigger --layers 1 --units 8 --dropout 0.20": "-bigger-units-8-layers-1",
+}
+
+
+@pytest.mark.parametrize("flags", IDEAS)
+def test_an_idea_trains_in_a_folder_of_its_own_goes_on_and_generates(
+    project, monkeypatch, capsys, flags
+):
+    monkeypatch.setattr(train, "HERE", project)
+    text = str(project / "data" / "wonderland.txt")
+    for epochs in "12":
+        train.main([text, *flags.split(), "--epochs", epochs])
+    assert "epoch 1 of 2\n" in capsys.readouterr().err
+    (folder,) = (project / "weights").iterdir()
+    assert folder.name == f"wonderland{IDEAS[flags]}"
+    generate.main([str(folder), "--length", "5"])
+    assert "Done." in capsys.readouterr().out
+    line = fails(capsys, train.main, text, "--units", "9", "--weights", folder)
+    assert "has other " in line and "units" in line
+
+
+def test_the_end_of_the_text_can_be_held_out(project, capsys):
+    text, folder = project / "data" / "wonderland.txt", project / "weights" / "new"
+    args = [str(text), "--weights", str(folder), "--units", "8", "--epochs", "2"]
+    train.main([*args, "--validation-split", "0.3"])
+    assert "Total Patterns:  250\n" in capsys.readouterr().out
+    encoded = train.encode(TEXT, sorted(set(TEXT)))
+    windows = np.lib.stride_tricks.sliding_window_view(encoded[350:], 101)
+    settings = train.read_settings(folder)
+    model, best, _ = train.load_best(settings, train.checkpoints(folder))
+    expected = model.evaluate(windows[:, :-1, np.newaxis], windows[:, -1], verbose=0)
+    _, epoch = train.loss_and_epoch(best)
+    logged = (folder / "log.csv").read_text().splitlines()[epoch].split(",")[2]
+    assert float(logged) == pytest.approx(expected, rel=1e-4)
+    for share in (0.9, 0.0001):
+        line = fails(capsys, train.main, *args, "--validation-split", share)
+        assert str(share) in line and str(text) in line
 
 
 OTHERS = [{"sha256": "0" * 64}, {"dropout": 0.5, "units": 128}, {"layers": 2}]
@@ -301,11 +344,14 @@ def test_what_is_no_text_is_an_error(tmp_path, capsys, content, named):
     assert not weights.exists()
 
 
-@pytest.mark.parametrize("flag", ["--epochs", "--batch-size", "--random-seed"])
-@pytest.mark.parametrize("value", ["-1", "1.5", "many", ""])
-def test_a_number_that_makes_no_sense_is_an_error(capsys, flag, value):
-    line = fails(capsys, train.main, f"{flag}={value}")
-    assert flag in line and repr(value) in line
+FLAGS = "--epochs --batch-size --random-seed --units --layers --dropout --input-dropout"
+
+
+@pytest.mark.parametrize("flag", [*FLAGS.split(), "--validation-split"])
+def test_a_number_that_makes_no_sense_is_an_error(capsys, flag):
+    for value in ("-1", "1.5", "many", "", "nan"):
+        line = fails(capsys, train.main, f"{flag}={value}")
+        assert flag in line and repr(value) in line
 
 
 def test_an_unwritable_folder_is_an_error(tmp_path, capsys):
