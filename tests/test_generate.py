@@ -33,9 +33,9 @@ NETWORKS += [{"input_dropout": 0.5}]
 def test_decoding_equals_the_tutorials_loop(changes, monkeypatch):
     vocab = "".join(map(chr, range(40)))
     settings = {"vocab": vocab, "seq_length": 30, "units": 64, "layers": 1}
-    keras.utils.set_random_seed(4)
+    keras.utils.set_random_seed(2)
     model = train.build_model(train.NETWORK | settings | changes)
-    model.set_weights([8 * weights for weights in model.get_weights()])
+    model.set_weights([6 * weights for weights in model.get_weights()])
     first = pattern = np.random.randint(40, size=30).tolist()
     expected, expected_indices = [], []
     for _ in range(45):
