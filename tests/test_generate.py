@@ -25,8 +25,8 @@ def parts(stdout):
 
 
 NETWORKS = [{}, {"layers": 2}, {"one_hot": True}, {"every_character": True}]
-NETWORKS += [{"one_hot": True, "every_character": True, "layers": 2, "units": 24}]
-NETWORKS += [{"input_dropout": 0.5}]
+NETWORKS += [{"one_hot": True, "every_character": True, "layers": 2, "units": 48}]
+NETWORKS[-1]["input_dropout"] = 0.5
 
 
 @pytest.mark.parametrize("changes", NETWORKS, ids=str)
@@ -38,7 +38,7 @@ def test_decoding_equals_the_tutorials_loop(changes, monkeypatch):
     model.set_weights([6 * weights for weights in model.get_weights()])
     first = pattern = np.random.randint(40, size=30).tolist()
     expected, expected_indices = [], []
-    for _ in range(45):
+    for _ in range(40):
         x = np.reshape(pattern, (1, len(pattern), 1))
         expected.append(model.predict(x, verbose=0).reshape(-1, 40)[-1])
         expected_indices.append(np.argmax(expected[-1]))
@@ -52,7 +52,7 @@ def test_decoding_equals_the_tutorials_loop(changes, monkeypatch):
         return choose(prediction, *args)
 
     monkeypatch.setattr(generate, "choose", record)
-    assert list(generate.generate(model, first, 45, 0, rng)) == expected_indices
+    assert list(generate.generate(model, first, 40, 0, rng)) == expected_indices
     np.testing.assert_allclose(predictions, expected, atol=1e-4)
 
 
@@ -76,22 +76,30 @@ def test_a_reader_that_stops_early_is_no_error(finished):
     assert "BrokenPipe" not in ended.stderr
 
 
-@pytest.mark.parametrize(
-    "users", [{}, {"CUDA_VISIBLE_DEVICES": "0", "JAX_PLATFORMS": ""}]
-)
-def test_generation_keeps_to_the_cpu_unless_told_otherwise(project, users):
-    names = ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")
-    environment = {k: v for k, v in os.environ.items() if k not in names} | users
+SWITCHES = {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+SWITCHES["TF_NUM_INTRAOP_THREADS"] = str(max(1, os.cpu_count() // 2))
+USERS = {
+    "CUDA_VISIBLE_DEVICES": "0",
+    "JAX_PLATFORMS": "",
+    "TF_NUM_INTRAOP_THREADS": "7",
+}
+
+
+@pytest.mark.parametrize("users", [{}, USERS])
+def test_generation_keeps_to_the_cpu_and_its_threads_unless_told_otherwise(
+    project, users
+):
+    environment = {k: v for k, v in os.environ.items() if k not in SWITCHES} | users
     code = f"""
 import os, runpy, sys
 sys.argv = ["generate.py", "--help"]
 try:
     runpy.run_path("generate.py", run_name="__main__")
 except SystemExit:
-    print([os.environ[name] for name in {names}])
+    print([os.environ[name] for name in {list(SWITCHES)}])
 """
     ended = run(project, "-c", code, env=environment)
-    assert ended.stdout.endswith(f"{list(users.values()) or ['-1', 'cpu']}\n")
+    assert ended.stdout.endswith(f"{list((users or SWITCHES).values())}\n")
 
 
 def called(capsys, *args):

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import resource
 import shutil
@@ -248,7 +247,7 @@ def test_training_learns_a_phrase_that_greedy_decoding_goes_on_with(
     monkeypatch.setattr(train, "SEQ_LENGTH", 12)
     text, folder = tmp_path / "a.txt", tmp_path / "weights"
     text.write_text("a cat sat. " * 50)
-    args = [text, "--epochs", 15, "--batch-size", 4, "--weights", folder]
+    args = [text, "--epochs", 18, "--batch-size", 4, "--weights", folder]
     train.main([str(arg) for arg in (*args, "--random-seed", 1, "--units", 64)])
     assert train.loss_and_epoch(train.checkpoints(folder)[0])[0] < 0.2
     capsys.readouterr()
@@ -259,11 +258,11 @@ def test_training_learns_a_phrase_that_greedy_decoding_goes_on_with(
 
 
 IDEAS = {
-    "--one-hot --every-character": "-one-hot-every-character",
-    "--every-character --one-hot --units 8 --layers 1": "-one-hot-every-character-units-8",
+    "--every-character --one-hot --units 8": "-one-hot-every-character-units-8",
     "--units 8 --layers 3 --dropout 0": "-units-8-layers-3-dropout-0.0",
-    "--bigger --units 8 --input-dropout 0.1": "-bigger-units-8-input-dropout-0.1",
-    "--bigger --layers 1 --units 8 --dropout 0.20": "-bigger-units-8-layers-1",
+    "--bigger --layers 1 --units 8 --input-dropout 0.10 --dropout 0.20": (
+        "-bigger-units-8-layers-1-input-dropout-0.1"
+    ),
 }
 
 
@@ -361,13 +360,3 @@ def test_an_unwritable_folder_is_an_error(tmp_path, capsys):
         line = fails(capsys, train.main, "--weights", folder)
         assert str(folder) in line and "--weights" in line
     assert occupied.read_text() == "a file where the folder should be"
-
-
-@pytest.mark.parametrize("threads", [None, "7"])
-def test_tensorflows_switches_give_way_to_the_users_own(project, threads):
-    name = "TF_NUM_INTRAOP_THREADS"
-    environment = {key: value for key, value in os.environ.items() if key != name}
-    environment |= {name: threads} if threads else {}
-    code = f"import os, train; print(os.environ['{name}'])"
-    ended = run(project, "-c", code, env=environment)
-    assert ended.stdout == f"{threads or max(1, os.cpu_count() // 2)}\n"
