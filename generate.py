@@ -18,7 +18,7 @@ from pathlib import Path
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the slow imports, too
-    # A GPU is slower at a character a step, and training may have taken its memory
+    # A character a step is no work for a GPU, whose memory training may hold
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -32,16 +32,12 @@ def parse_arguments(argv=None):
     weights = train.HERE / "weights" / "wonderland"
     parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
     parser.error = train.fail
-    add = parser.add_argument
+    add, number = parser.add_argument, train.number
     add("path", nargs="?", type=Path, default=weights, help="a folder or a file")
-    add("--length", type=train.number(int, 1), default=1000, help="characters (1000)")
+    add("--length", type=number(int, 1), default=1000, help="characters (1000)")
     add("--prompt", default="", help="your own words, for the end of the seed")
-    add("--temperature", type=train.number(float, 0), default=0, help="to sample (0)")
-    add(
-        "--random-seed",
-        type=train.number(int, 0),
-        help="repeat the same random choices",
-    )
+    add("--temperature", type=number(float, 0), default=0, help="sample if above 0")
+    add("--random-seed", type=number(int, 0), help="repeat the same random choices")
     return parser.parse_args(argv)
 
 

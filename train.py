@@ -54,14 +54,14 @@ def fail(message, end=sys.exit):
 
 
 def number(kind, low, below=math.inf):
-    """Return a converter of arguments to numbers of a kind, low or more, below below."""
+    """Return a converter of arguments to numbers of a kind, in [low, below)."""
 
     def convert(value):
         if low <= kind(value) < below:
             return kind(value)
         raise ValueError(value)
 
-    convert.__name__ = f"{low}-or-more, below-{below},"  # argparse says "invalid ..."
+    convert.__name__ = f"[{low}, {below})"  # as in "invalid [0, 1) value: '1'"
     return convert
 
 
@@ -120,9 +120,9 @@ def encode(text, chars):
 def make_patterns(encoded, batch_size, every_character=False):
     """Return an endless dataset of a text's patterns, and the batches of an epoch.
 
-    X has shape (batch, SEQ_LENGTH, 1), and y has shape (batch,): the characters after
-    the windows in X. Or (batch, SEQ_LENGTH): those after each of theirs. All are indices.
-    An epoch has each pattern once, in a new random order.
+    X has shape (batch, SEQ_LENGTH, 1). y has shape (batch,), of the characters after
+    X's windows, or (batch, SEQ_LENGTH), of those after every_character of X's. Both are
+    indices. An epoch has each pattern once, in a new random order.
     """
 
     def epoch(text):
@@ -195,7 +195,8 @@ def loss_and_epoch(path):
 
 def checkpoints(folder):
     """Return the paths of folder's checkpoints, the one with the lowest loss first."""
-    return sorted(filter(loss_and_epoch, folder.glob("*.h5")), key=loss_and_epoch)
+    paths = folder.glob("*.h5") if os.path.isdir(folder) else ()
+    return sorted(filter(loss_and_epoch, paths), key=loss_and_epoch)
 
 
 def load_best(settings, paths):

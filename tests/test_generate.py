@@ -235,7 +235,7 @@ def test_an_unusable_run_json_is_an_error_that_changes_nothing(folder, capsys):
 
 
 def test_a_run_without_checkpoints_says_to_train_first(folder, capsys, tmp_path):
-    names = ("nowhere", "", "no.weights.h5")
+    names = ("nowhere", "", "no.weights.h5", 300 * "x")
     for missing in (tmp_path / name for name in names):
         line = fails(capsys, generate.main, missing)
         assert str(missing) in line and "python train.py" in line
