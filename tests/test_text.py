@@ -1,6 +1,5 @@
 """From a file to the text, its vocabulary and its patterns."""
 
-import keras
 import numpy as np
 import pytest
 from conftest import BOOK
@@ -103,14 +102,6 @@ def test_characters_go_in_normalized_or_one_hot(one_hot, expected):
     settings = train.NETWORK | {"vocab": "abcd", "seq_length": 100, "one_hot": one_hot}
     layer = train.build_model(settings).layers[0]
     assert (np.array(layer(np.ones((2, 100, 1)))) == expected).all()
-
-
-def test_a_random_seed_repeats_the_order_of_the_patterns():
-    encoded, orders = train.encode(BOOK[:400], sorted(set(BOOK[:400]))), []
-    for seed in (1, 1, 2):
-        keras.utils.set_random_seed(seed)
-        orders.append(np.array(epochs_of(train.make_patterns(encoded, 128))))
-    assert (orders[0] == orders[1]).all() and (orders[0] != orders[2]).any()
 
 
 def test_a_vocabulary_of_more_than_a_byte_is_encoded_too():
