@@ -61,7 +61,8 @@ def number(kind, low, below=math.inf):
             return kind(value)
         raise ValueError(value)
 
-    convert.__name__ = f"[{low}, {below})"  # as in "invalid [0, 1) value: '1'"
+    limit = f"-below-{below}" if below < math.inf else ""
+    convert.__name__ = f"{low}-or-more{limit}"  # as in "invalid 1-or-more value: '0'"
     return convert
 
 
@@ -79,13 +80,13 @@ def parse_arguments(argv=None):
     add("--random-seed", type=number(int, 0, 2**32), help="repeat the same choices")
     ideas = parser.add_argument_group("the tutorial's ideas", argument_default=SUPPRESS)
     add, share = ideas.add_argument, number(float, 0, 1)
-    add("--one-hot", action="store_true", help="characters go in as one-hot rows")
-    add("--every-character", action="store_true", help="of a pattern is a target")
-    add("--units", type=number(int, 1), help="of an LSTM layer (256)")
-    add("--layers", type=number(int, 1), help="of LSTM (1; 2 if --bigger)")
-    add("--dropout", type=share, help="after an LSTM layer (0.2)")
-    add("--input-dropout", type=share, help="before the first one (0)")
-    add("--validation-split", type=share, help="of the text, not trained on (0)")
+    add("--one-hot", action="store_true", help="input rows, not numbers")
+    add("--every-character", action="store_true", help="predict after each one")
+    add("--units", type=number(int, 1), help="memory units of an LSTM layer (256)")
+    add("--layers", type=number(int, 1), help="LSTM layers (1; 2 if --bigger)")
+    add("--dropout", type=share, help="share dropped after an LSTM layer (0.2)")
+    add("--input-dropout", type=share, help="share dropped before the first (0)")
+    add("--validation-split", type=share, help="share not trained on (0)")
     args = parser.parse_args(argv)
     args.epochs = args.epochs or (50 if args.bigger else 30)
     args.batch_size = args.batch_size or (64 if args.bigger else 128)
