@@ -40,7 +40,7 @@ def test_decoding_equals_the_tutorials_loop(changes, monkeypatch):
     expected, expected_indices = [], []
     for _ in range(40):
         x = np.reshape(pattern, (1, len(pattern), 1))
-        expected.append(model.predict(x, verbose=0).reshape(-1, 40)[-1])
+        expected.append(model.predict_on_batch(x).reshape(-1, 40)[-1])
         expected_indices.append(np.argmax(expected[-1]))
         pattern = [*pattern[1:], expected_indices[-1]]
     assert len(set(expected_indices)) > 5  # a text that does not just repeat itself

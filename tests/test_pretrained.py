@@ -9,8 +9,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT
 
+import generate
 import train
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,18 +67,19 @@ def test_the_readmes_losses_are_the_logs():
     assert list(map(float, curve.split(", "))) == list(alice.values())
 
 
-def test_the_readmes_commands_print_the_readmes_samples(project):
+def test_the_readmes_commands_print_the_readmes_samples(project, monkeypatch, capsys):
+    monkeypatch.setattr(train, "HERE", project)
+    monkeypatch.chdir(project)
     shutil.copy(train.TEXT, project / "data")
     shutil.copytree(PRETRAINED, project / "weights" / "pretrained")
     samples = re.findall(SAMPLE, README, re.MULTILINE)
     assert len(samples) == 5
     for args, stdout in samples:
-        folder = re.search(r"^(?:weights/)?(\S*)", args)[1] or "wonderland"
-        folder = "wonderland" if folder.startswith("-") else folder
-        ended = run(project, "generate.py", *shlex.split(args))
-        assert ended.returncode == 0, ended.stderr
-        assert ended.stdout == stdout
-        assert str(Path("pretrained", folder, "weights-")) in ended.stderr
+        generate.main(shlex.split(args))
+        captured = capsys.readouterr()
+        assert captured.out == stdout
+        folder = re.search(r"^(?:weights/(\S*))?", args)[1] or "wonderland"
+        assert str(Path("pretrained", folder, "weights-")) in captured.err
 
 
 def test_the_english_sample_is_no_more_of_the_book_than_the_readme_says():
