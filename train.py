@@ -163,7 +163,8 @@ def read_settings(folder):
     """Return the settings in folder's run.json, or end the program."""
     path = folder / "run.json"
     try:
-        settings = NETWORK | json.loads(path.read_text(encoding="utf-8"))
+        settings = NETWORK | {"text": "", "encoding": "utf-8", "sha256": ""}
+        settings |= json.loads(path.read_text(encoding="utf-8"))
         build_model(settings)
     except Exception as error:  # noqa: BLE001 - whatever Keras raises
         fail(f"{path} describes no network: {error!r}; restore it or remove {folder}")
