@@ -64,7 +64,7 @@ def test_the_readmes_losses_are_the_logs():
     named = {epoch: alice[epoch] for epoch in (19, 30)}
     assert table == {**named, 20: carol[20]}
     curve = re.search(r"^ *line \[(.*)\]$", README, re.MULTILINE)[1]
-    assert list(map(float, curve.split(", "))) == list(alice.values())
+    assert curve == ", ".join(f"{loss:.2f}" for loss in alice.values())
 
 
 def test_the_readmes_commands_print_the_readmes_samples(project, monkeypatch, capsys):
