@@ -97,11 +97,20 @@ def compare(what, theirs, ours, *measured, rounds, kind=0):
     print(f"| {what} | {' | '.join(medians)} | {ratio:.2f} |", flush=True)
 
 
+def loss(model, encoded, step):
+    """Return model's loss of the 101st character over every step-th window of encoded."""
+    import numpy as np
+
+    windows = np.lib.stride_tricks.sliding_window_view(encoded, 101)[::step]
+    prediction = model.predict(windows[:, :-1, np.newaxis], verbose=0)
+    prediction = prediction.reshape(len(windows), -1, model.output_shape[-1])
+    likelihood = prediction[np.arange(len(windows)), -1, windows[:, -1]]
+    return -np.log(likelihood).mean()
+
+
 def losses(folder):
     """Print a table's row for each of a folder's checkpoints."""
     sys.path.insert(0, str(ROOT))
-    import numpy as np
-
     import train
 
     settings = train.read_settings(Path(folder))
@@ -114,11 +123,7 @@ def losses(folder):
         row = [Path(folder).name, str(epoch)]
         for part, step in ((encoded[:n_trained], 50), (encoded[n_trained:], 10)):
             if len(part) > train.SEQ_LENGTH:
-                view = np.lib.stride_tricks.sliding_window_view(part, 101)[::step]
-                prediction = model.predict(view[:, :-1, np.newaxis], verbose=0)
-                prediction = prediction.reshape(len(view), -1, model.output_shape[-1])
-                likelihood = prediction[np.arange(len(view)), -1, view[:, -1]]
-                row.append(f"{-np.log(likelihood).mean():.3f}")
+                row.append(f"{loss(model, part, step):.3f}")
         print(f"| {' | '.join(row)} |", flush=True)
 
 
