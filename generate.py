@@ -2,7 +2,7 @@
 
     python generate.py                          # 1,000 characters, from weights/wonderland
     python generate.py weights/wonderland-bigger --length 300
-    python generate.py weights/wonderland/weights-improvement-03-2.6878.weights.h5
+    python generate.py weights/wonderland/weights-improvement-03-2.6618.weights.h5
     python generate.py --prompt "alice was " --temperature 0.5 --random-seed 1
 
 It starts from a random window of the text, and predicts what follows its own output.
