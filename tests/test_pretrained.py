@@ -57,8 +57,8 @@ def test_the_readmes_losses_are_the_logs():
     assert list(carol) == list(range(1, 21))
     row = r"loss at epoch (\d+) \|.*\| (\d\.\d{4}) \|$"
     table = {int(a): float(b) for a, b in re.findall(row, README, re.MULTILINE)}
-    named = {epoch: round(alice[epoch], 4) for epoch in (19, 30)}
-    assert table == {**named, 20: carol[20]}
+    losses = {19: alice[19], 30: alice[30], 20: carol[20]}
+    assert table == {epoch: round(loss, 4) for epoch, loss in losses.items()}
     curve = re.search(r"^ *line \[(.*)\]$", README, re.MULTILINE)[1]
     assert curve == ", ".join(f"{loss:.2f}" for loss in alice.values())
 
