@@ -20,7 +20,7 @@ SAMPLE = r"^\$ python generate\.py ?(.*)\n(?:Using .*\n)?(Seed:\n[\s\S]*?\nDone\
 
 
 NEW = "wonderland-one-hot-every-character"
-LOSSES = {"wonderland": 1.5655, NEW: 0.9996}
+LOSSES = {"wonderland": 1.5655, "wonderland-bigger": 0.9330, NEW: 0.9996}
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -51,16 +51,18 @@ def test_the_weights_are_the_best_in_the_log_without_the_optimizers_state(name):
 
 
 def test_the_readmes_losses_are_the_logs():
-    alice = log_of(PRETRAINED / "wonderland")
-    carol = log_of(PRETRAINED / "christmas-carol")
-    assert list(alice) == list(range(1, 31))
-    assert list(carol) == list(range(1, 21))
+    runs = ("wonderland", "wonderland-bigger", "christmas-carol")
+    alice, bigger, carol = (log_of(PRETRAINED / name) for name in runs)
+    epochs = [list(run) for run in (alice, bigger, carol)]
+    assert epochs == [list(range(1, n + 1)) for n in (30, 50, 20)]
     row = r"loss at epoch (\d+) \|.*\| (\d\.\d{4}) \|$"
     table = {int(a): float(b) for a, b in re.findall(row, README, re.MULTILINE)}
-    losses = {19: alice[19], 30: alice[30], 20: carol[20]}
-    assert table == {epoch: round(loss, 4) for epoch, loss in losses.items()}
-    curve = re.search(r"^ *line \[(.*)\]$", README, re.MULTILINE)[1]
-    assert curve == ", ".join(f"{loss:.2f}" for loss in alice.values())
+    losses = {19: alice, 30: alice, 47: bigger, 50: bigger, 20: carol}
+    assert table == {epoch: round(run[epoch], 4) for epoch, run in losses.items()}
+    curves = re.findall(r"^ *line \[(.*)\]$", README, re.MULTILINE)
+    for run, curve in zip((alice, bigger), curves, strict=True):
+        lowest = [min(list(run.values())[:epoch]) for epoch in range(5, 51, 5)]
+        assert curve == ", ".join(f"{loss:.2f}" for loss in lowest)
 
 
 def test_the_readmes_commands_print_the_readmes_samples(project, monkeypatch, capsys):
