@@ -69,39 +69,39 @@ def test_a_text_without_markers_is_taken_whole(tmp_path):
     assert load(tmp_path / "a.md", markdown) == markdown.lower()
 
 
-def epochs_of(patterns, count=3):
-    """Return the windows of each of count epochs of 300 patterns, y behind X."""
-    dataset, steps = patterns
-    assert steps == 3
-    rows = [np.column_stack([X[:, :, 0], y]) for X, y in dataset.take(3 * count)]
-    assert [len(batch) for batch in rows] == [128, 128, 44] * count
-    return np.split(np.concatenate(rows), count)
-
-
 @pytest.mark.parametrize("every_character", [False, True])
 def test_an_epoch_has_the_tutorials_patterns_once_in_a_new_order(every_character):
     raw_text = BOOK[:400].lower()
     chars = sorted(set(raw_text))
     char_to_int = {c: i for i, c in enumerate(chars)}
-    patterns = []
+    expected = []
     for i in range(len(raw_text) - 100):
         X = [char_to_int[char] for char in raw_text[i : i + 100]]
         y = [char_to_int[char] for char in raw_text[i + 1 : i + 101]]
-        patterns.append((*X, *(y if every_character else y[-1:])))
-    ours = train.make_patterns(train.encode(raw_text, chars), 128, every_character)
-    first, second, third = epochs_of(ours)
-    for epoch in (first, second, third):
-        assert sorted(map(tuple, epoch)) == sorted(patterns)
-    assert (
-        (first != second).any() and (first != third).any() and (second != third).any()
-    )
+        expected.append((*X, *(y if every_character else y[-1:])))
+
+    encoded = train.encode(raw_text, chars)
+    epochs, steps = train.make_patterns(encoded, 128, every_character)
+    assert steps == 3
+    orders = []
+    for batches in epochs.take(3):
+        rows = [np.column_stack([X[:, :, 0], y]) for X, y in batches]
+        assert [len(batch) for batch in rows] == [128, 128, 44]
+        orders.append(list(map(tuple, np.concatenate(rows).tolist())))
+    for order in orders:
+        assert sorted(order) == sorted(expected)
+    first, second, third = orders
+    assert first != second and first != third and second != third
 
 
-@pytest.mark.parametrize(("one_hot", "expected"), [(0, [0.25]), (1, [0, 1, 0, 0])])
+@pytest.mark.parametrize(
+    ("one_hot", "expected"), [(False, [0.25]), (True, [0, 1, 0, 0])]
+)
 def test_characters_go_in_normalized_or_one_hot(one_hot, expected):
     settings = train.NETWORK | {"vocab": "abcd", "seq_length": 100, "one_hot": one_hot}
-    layer = train.build_model(settings).layers[0]
-    assert (np.array(layer(np.ones((2, 100, 1)))) == expected).all()
+    first_layer = train.build_model(settings).layers[0]
+    second_character = np.ones((2, 100, 1))
+    assert (np.array(first_layer(second_character)) == expected).all()
 
 
 def test_a_vocabulary_of_more_than_a_byte_is_encoded_too():

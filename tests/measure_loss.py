@@ -1,0 +1,48 @@
+"""Measure the loss without dropout of what runs have saved.
+
+    python tests/measure_loss.py FOLDER ...
+
+Prints a row of a Markdown table for each checkpoint in the folders: the loss of the
+101st character over every 50th window of the text that was trained on and, after
+--validation-split, over every 10th of what was held out.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import train
+
+
+def loss(model, encoded, step):
+    """Return model's loss of the 101st character over every step-th window of encoded."""
+    windows = np.lib.stride_tricks.sliding_window_view(encoded, 101)[::step]
+    prediction = model.predict(windows[:, :-1, np.newaxis], verbose=0)
+    prediction = prediction.reshape(len(windows), -1, model.output_shape[-1])
+    likelihood = prediction[np.arange(len(windows)), -1, windows[:, -1]]
+    return -np.log(likelihood).mean()
+
+
+def print_losses(folder):
+    """Print the rows of a folder's checkpoints, by epoch."""
+    settings = train.read_settings(folder)
+    raw_text = train.load_text(ROOT / settings["text"], settings["encoding"])
+    encoded = train.encode(raw_text, settings["vocab"])
+    n_trained = len(encoded) - int(len(encoded) * settings["validation_split"])
+    paths = {train.loss_and_epoch(path)[1]: path for path in train.checkpoints(folder)}
+    for epoch, path in sorted(paths.items()):
+        model, _ = train.load_best(settings, [path])
+        row = [folder.name, str(epoch), f"{loss(model, encoded[:n_trained], 50):.4f}"]
+        if n_trained < len(encoded):
+            row.append(f"{loss(model, encoded[n_trained:], 10):.4f}")
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+if __name__ == "__main__":
+    print("| run | epoch | trained on | held out |\n|---|---|---|---|")
+    for name in sys.argv[1:]:
+        print_losses(Path(name))

@@ -1,0 +1,142 @@
+"""Time this project and the tutorial's listing, side by side.
+
+    python tests/measure_speed.py [ROUNDS]
+
+Prints a Markdown table: the medians over ROUNDS (5) rounds, and the medians' ratio. In
+each round the two sides take turns, each in a process of its own and timed from outside
+by what it prints. Ours are the scripts, the tutorial's is its listing with the changes
+that Keras 3 forces.
+"""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "data" / "wonderland.txt"
+LISTING = [__file__, "--listing"]
+BYTES_A_PATTERN = 2600  # of the tutorial's lists, measured on a text of 1 MB
+
+
+def listing(job, path):
+    """Train or generate as the tutorial does."""
+    import keras
+    import numpy as np
+    from keras.layers import LSTM, Dense, Dropout
+
+    raw_text = Path(path).read_text(encoding="utf-8").lower()
+    chars = sorted(set(raw_text))
+    char_to_int = {c: i for i, c in enumerate(chars)}
+    n_vocab = len(chars)
+    dataX, dataY = [], []
+    for i in range(len(raw_text) - 100):
+        dataX.append([char_to_int[char] for char in raw_text[i : i + 100]])
+        dataY.append(char_to_int[raw_text[i + 100]])
+    X = np.reshape(dataX, (len(dataX), 100, 1)) / float(n_vocab)
+    y = keras.utils.to_categorical(dataY)
+    model = keras.Sequential([keras.Input((X.shape[1], X.shape[2]))])
+    model.add(LSTM(256))
+    model.add(Dropout(0.2))
+    model.add(Dense(y.shape[1], activation="softmax"))
+    model.compile(loss="categorical_crossentropy", optimizer="adam")
+    if job == "train":
+        checkpoint = keras.callbacks.ModelCheckpoint(
+            "weights-improvement-{epoch:02d}-{loss:.4f}.weights.h5",
+            monitor="loss",
+            verbose=1,
+            save_best_only=True,
+            save_weights_only=True,
+            mode="min",
+        )
+        model.fit(X, y, epochs=20, batch_size=128, callbacks=[checkpoint])
+    pattern = dataX[np.random.randint(0, len(dataX) - 1)]
+    print('Seed:\n"', "".join(chars[value] for value in pattern), '"')
+    for _ in range(1000):
+        x = np.reshape(pattern, (1, len(pattern), 1)) / float(n_vocab)
+        index = np.argmax(model.predict(x, verbose=0))
+        print(chars[index], end="", flush=True)
+        pattern = [*pattern[1:], index]
+
+
+def steps(output):
+    """Return the number of training steps in what Keras has printed."""
+    return int((re.findall(rb"(\d+)/\d+\x1b", output) or [0])[-1])
+
+
+def characters(output):
+    """Return the number of generated characters in what has been printed."""
+    return len(output.partition(b' "\n')[2].decode(errors="ignore"))
+
+
+def measure(command, progress, first, last):
+    """Return ms a unit of progress from first to last, and the peak memory in GB."""
+    begin, output = None, b""
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        while (done := progress(output)) < last:
+            if begin is None and done >= first:
+                begin, first = time.perf_counter(), done
+            output += os.read(process.stdout.fileno(), 2**16) or sys.exit(str(command))
+        milliseconds = (time.perf_counter() - begin) * 1000 / (done - first)
+        process.kill()
+        return milliseconds, os.wait4(process.pid, 0)[2].ru_maxrss / 1e6
+
+
+def print_row(what, theirs, ours):
+    """Print a row of the table: two figures and their ratio."""
+    print(f"| {what} | {theirs:.2f} | {ours:.2f} | {theirs / ours:.2f} |", flush=True)
+
+
+def compare_times(what, theirs, ours, progress, first, last, rounds):
+    """Print the row of two commands' median times, in ms a unit of progress."""
+    sides = [], []
+    for _ in range(rounds):
+        for command, times in zip((theirs, ours), sides, strict=True):
+            times.append(measure(command, progress, first, last)[0])
+    print_row(what, *map(statistics.median, sides))
+
+
+def main():
+    if sys.argv[1:2] == ["--listing"]:
+        return listing(*sys.argv[2:])
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    train = [ROOT / "train.py", "--weights", "new"]
+    generate = [ROOT / "generate.py"]
+    print("| | tutorial | here | ratio |\n|---|---|---|---|")
+    compare_times(
+        "training, ms a step", [*LISTING, "train", BOOK], train, steps, 20, 120, rounds
+    )
+    compare_times(
+        "decoding, ms a character",
+        [*LISTING, "generate", BOOK],
+        generate,
+        characters,
+        5,
+        105,
+        rounds,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.txt"
+        book = BOOK.read_text(encoding="utf-8")
+        text.write_text((book * 7)[: 10**6], encoding="utf-8")
+        theirs = measure([*LISTING, "train", text], steps, 1, 5)[1]
+        ours = measure([*train, text], steps, 1, 5)[1]
+        print_row("memory for 1 MB of text, GB", theirs, ours)
+        text.write_text((book * 350)[: 50 * 10**6], encoding="utf-8")
+        ours = measure([*train, text], steps, 1, 5)[1]
+        theirs = 50e6 * BYTES_A_PATTERN / 1e9
+        print_row("memory for 50 MB, GB (tutorial: extrapolated)", theirs, ours)
+
+
+if __name__ == "__main__":
+    main()
