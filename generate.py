@@ -18,7 +18,6 @@ if __name__ == "__main__":
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import hashlib
-import math
 import sys
 import warnings
 from argparse import ArgumentParser, RawTextHelpFormatter
@@ -34,18 +33,18 @@ def parse_arguments(argv=None):
     parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
     parser.error = train.exit_with
     weights = train.HERE / "weights" / "wonderland"
+    length = {"metavar": "N", "type": train.in_range(int, 1)}
+    temperature = {"metavar": "T", "type": train.in_range(float, 0)}
+    seed = {"metavar": "N", "type": train.in_range(int, 0, 2**32)}
     scale = "0 greedy (the default), 0.5 careful, 1 as the network believes"
+
     flag = parser.add_argument
     flag("path", nargs="?", type=Path, default=weights, help="a folder or a checkpoint")
-    flag("--length", type=train.positive_integer, help="characters to write (1000)")
-    flag("--prompt", help="your own words for the end of the seed")
-    flag("--temperature", type=float, help=scale)
-    flag("--random-seed", type=train.random_seed, help="repeat the random choices")
-    parser.set_defaults(length=1000, prompt="", temperature=0)
-    args = parser.parse_args(argv)
-    if not 0 <= args.temperature < math.inf:
-        parser.error(f"argument --temperature: '{args.temperature}' is not 0 or above")
-    return args
+    flag("--length", **length, default=1000, help="write N characters (1000)")
+    flag("--prompt", metavar="TEXT", default="", help="your words as the seed's end")
+    flag("--temperature", **temperature, default=0, help=scale)
+    flag("--random-seed", **seed, help="repeat the random choices")
+    return parser.parse_args(argv)
 
 
 def pick_seed(settings, prompt, rng):

@@ -22,7 +22,7 @@ import math
 import os
 import re
 import sys
-from argparse import ArgumentParser, RawTextHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawTextHelpFormatter
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # less start-up chatter
@@ -47,6 +47,7 @@ NETWORK = {  # the tutorial's first network; each setting has a flag
     "dropout": 0.2,  # fraction of an LSTM layer's outputs that training drops
     "input_dropout": 0.0,  # fraction of the first one's inputs that it drops
     "validation_split": 0.0,  # fraction of the text, its end, that is not trained on
+    "clip_norm": None,  # longest gradient, over all weights, that is not shortened
 }
 
 
@@ -61,24 +62,15 @@ def exit_with(message):
     sys.exit(2)
 
 
-def positive_integer(value):
-    """Return a flag's value as an integer, or raise ValueError if it is below 1."""
-    if int(value) < 1:
-        raise ValueError(value)
-    return int(value)
+def in_range(kind, low, below=math.inf):
+    """Return a converter of flags' values to a kind of number in [low, below)."""
 
+    def number(value):
+        if low <= kind(value) < below:
+            return kind(value)
+        raise ArgumentTypeError(f"{value!r} is not in [{low}, {below})")
 
-def random_seed(value):
-    """Return a flag's value as an integer, or raise ValueError if it is no seed."""
-    np.random.RandomState(int(value))  # takes 0 to 2 ** 32 - 1
-    return int(value)
-
-
-def fraction(value):
-    """Return a flag's value as a number, or raise ValueError if not in [0, 1)."""
-    if not 0 <= float(value) < 1:
-        raise ValueError(value)
-    return float(value)
+    return number
 
 
 def parse_arguments(argv=None):
@@ -86,17 +78,21 @@ def parse_arguments(argv=None):
     parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
     parser.error = exit_with
     switch = {"action": "store_true"}
-    whole = {"type": positive_integer, "metavar": "N"}
-    part = {"type": fraction, "metavar": "P"}
+    whole = {"metavar": "N", "type": in_range(int, 1)}
+    part = {"metavar": "P", "type": in_range(float, 0, 1)}
+    seed = {"metavar": "N", "type": in_range(int, 0, 2**32)}
+    norm = {"metavar": "N", "type": in_range(float, 1e-9)}
 
     flag = parser.add_argument
-    flag("text", nargs="?", type=Path, default=TEXT, help="(data/wonderland.txt)")
+    flag(
+        "text", nargs="?", type=Path, default=TEXT, help="a book (data/wonderland.txt)"
+    )
     flag("--bigger", **switch, help="train the larger network")
     flag("--epochs", **whole, help="train until N epochs are done (30; --bigger: 50)")
     flag("--batch-size", **whole, help="train on N patterns a step (128; --bigger: 64)")
-    flag("--encoding", default="utf-8", help="how the text is encoded (utf-8)")
-    flag("--weights", type=Path, help="folder to save in (weights/<text and flags>)")
-    flag("--random-seed", type=random_seed, metavar="N", help="repeat random choices")
+    flag("--encoding", metavar="NAME", default="utf-8", help="the book's (utf-8)")
+    flag("--weights", metavar="DIR", type=Path, help="save in DIR (weights/<book>)")
+    flag("--random-seed", **seed, help="repeat the random choices")
 
     idea = parser.add_argument_group("the tutorial's ideas").add_argument
     idea("--one-hot", **switch, help="feed characters as one-hot rows, not as numbers")
@@ -108,6 +104,7 @@ def parse_arguments(argv=None):
     other = parser.add_argument_group("not in the tutorial").add_argument
     other("--every-character", **switch, help="learn to predict after each character")
     other("--validation-split", **part, help="hold out the text's last fraction P (0)")
+    other("--clip-norm", **norm, help="shorten gradients that are longer than N")
 
     parser.set_defaults(**NETWORK | {"layers": None})
     args = parser.parse_args(argv)
@@ -182,7 +179,8 @@ def build_model(settings):
         model.add(keras.layers.LSTM(settings["units"], return_sequences=more))
         model.add(keras.layers.Dropout(settings["dropout"]))
     model.add(keras.layers.Dense(n_vocab, activation="softmax"))
-    model.compile(loss="sparse_categorical_crossentropy", optimizer="adam")
+    adam = keras.optimizers.Adam(global_clipnorm=settings["clip_norm"])
+    model.compile(loss="sparse_categorical_crossentropy", optimizer=adam)
     model.optimizer.build(model.trainable_variables)  # or its state is not loaded
     return model
 
@@ -342,7 +340,7 @@ def main(argv=None):
 
     # fit the model
     device = str(keras.ops.ones(1).device).rpartition("device:")[2]
-    say(f"Keras runs on {device} (README.md tells how to use a GPU)")
+    say(f"Keras runs on {device}")
     try:
         model.fit(
             epochs.skip(epoch).flat_map(lambda batches: batches).prefetch(2),
