@@ -84,13 +84,11 @@ def parse_arguments(argv=None):
     norm = {"metavar": "N", "type": in_range(float, 1e-9)}
 
     flag = parser.add_argument
-    flag(
-        "text", nargs="?", type=Path, default=TEXT, help="a book (data/wonderland.txt)"
-    )
+    flag("text", nargs="?", type=Path, default=TEXT, help="a book (wonderland.txt)")
     flag("--bigger", **switch, help="train the larger network")
     flag("--epochs", **whole, help="train until N epochs are done (30; --bigger: 50)")
     flag("--batch-size", **whole, help="train on N patterns a step (128; --bigger: 64)")
-    flag("--encoding", metavar="NAME", default="utf-8", help="the book's (utf-8)")
+    flag("--encoding", default="utf-8", help="how the book is encoded (utf-8)")
     flag("--weights", metavar="DIR", type=Path, help="save in DIR (weights/<book>)")
     flag("--random-seed", **seed, help="repeat the random choices")
 

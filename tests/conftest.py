@@ -1,5 +1,6 @@
 """What the tests share: a copy of the project with a short book, trained for real."""
 
+import csv
 import os
 import shutil
 import subprocess
@@ -33,6 +34,12 @@ def run(project, *command, **options):
         check=False,
         **options,
     )
+
+
+def losses_in(log):
+    """Return the losses in a log.csv by epoch, counted from 1."""
+    with log.open(newline="") as file:
+        return {int(r["epoch"]) + 1: float(r["loss"]) for r in csv.DictReader(file)}
 
 
 def fails(capsys, main, *args):

@@ -1,6 +1,5 @@
-"""The weights that ship: that they are real, and that the README says what they do."""
+"""The weights that ship: that they are real, and that the pages say what they do."""
 
-import csv
 import re
 import shlex
 import shutil
@@ -8,71 +7,92 @@ from pathlib import Path
 
 import h5py
 import measure_loss
+import measure_texts
+import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, losses_in
 
 import generate
 import train
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 PRETRAINED = ROOT / "weights" / "pretrained"
-SAMPLE = r"^\$ python generate\.py ?(.*)\n(?:Using .*\n)?(Seed:\n[\s\S]*?\nDone\.\n)"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CARDS = (PRETRAINED / "README.md").read_text(encoding="utf-8")
+IDEAS = "wonderland-one-hot-every-character"
+LOSSES = {"wonderland": 1.5655, "wonderland-bigger": 0.9330, IDEAS: 0.9996}
 
 
-NEW = "wonderland-one-hot-every-character"
-LOSSES = {"wonderland": 1.5655, "wonderland-bigger": 0.9330, NEW: 0.9996}
+def rows_of(page):
+    """Return the cells of each row of the tables in a page."""
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_weights_have_the_loss_that_the_readme_claims(name):
+def test_the_weights_have_the_loss_that_the_cards_claim(name):
     settings = train.read_settings(PRETRAINED / name)
     model, _ = train.load_best(settings, train.checkpoints(PRETRAINED / name))
     raw_text = train.load_text(train.TEXT, settings["encoding"])
     encoded = train.encode(raw_text, settings["vocab"])
     loss = measure_loss.loss(model, encoded, 50)
     assert loss == pytest.approx(LOSSES[name], abs=0.002)
-    assert f"{LOSSES[name]:.4f}" in README
-
-
-def log_of(folder):
-    """Return the losses in the folder's log, by epoch, counted from 1."""
-    with (folder / "log.csv").open(newline="") as file:
-        rows = csv.DictReader(file)
-        return {int(row["epoch"]) + 1: float(row["loss"]) for row in rows}
+    assert f"{LOSSES[name]:.4f}" in CARDS
 
 
 @pytest.mark.parametrize("name", [*LOSSES, "christmas-carol"])
 def test_the_weights_are_the_best_in_the_log_without_the_optimizers_state(name):
     (path,) = train.checkpoints(PRETRAINED / name)
-    losses = log_of(PRETRAINED / name)
+    losses = losses_in(PRETRAINED / name / "log.csv")
+    assert list(losses) == list(range(1, len(losses) + 1))
     epoch = min(losses, key=losses.get)
     assert train.loss_and_epoch(path) == (round(losses[epoch], 4), epoch)
+    assert f"{losses[epoch]:.4f}" in CARDS
     with h5py.File(path) as file:
         assert "layers" in file and "optimizer" not in file
 
 
 def test_the_readmes_losses_are_the_logs():
-    runs = ("wonderland", "wonderland-bigger", "christmas-carol")
-    alice, bigger, carol = (log_of(PRETRAINED / name) for name in runs)
-    epochs = [list(run) for run in (alice, bigger, carol)]
-    assert epochs == [list(range(1, n + 1)) for n in (30, 50, 20)]
-    row = r"loss at epoch (\d+) \|.*\| (\d\.\d{4}) \|$"
-    table = {int(a): float(b) for a, b in re.findall(row, README, re.MULTILINE)}
-    losses = {19: alice, 30: alice, 47: bigger, 50: bigger, 20: carol}
-    assert table == {epoch: round(run[epoch], 4) for epoch, run in losses.items()}
-    curves = re.findall(r"^ *line \[(.*)\]$", README, re.MULTILINE)
-    for run, curve in zip((alice, bigger), curves, strict=True):
-        lowest = [min(list(run.values())[:epoch]) for epoch in range(5, 51, 5)]
-        assert curve == ", ".join(f"{loss:.2f}" for loss in lowest)
+    rows = {cells[0]: cells[1:] for cells in rows_of(README)}
+    epochs = [int(epoch) for epoch in rows["loss at epoch"]]
+    for what, name in (
+        ("one layer", "wonderland"),
+        ("two layers", "wonderland-bigger"),
+    ):
+        losses = losses_in(PRETRAINED / name / "log.csv")
+        known = [losses.get(epoch) for epoch in epochs]
+        assert rows[what] == [f"{loss:.4f}" if loss else "" for loss in known]
 
 
-def test_the_readmes_commands_print_the_readmes_samples(project, monkeypatch, capsys):
+def test_the_table_of_runs_is_the_logs():
+    logs = {path.stem: losses_in(path) for path in (ROOT / "tests/runs").glob("*.csv")}
+    assert logs["seed-2"] == losses_in(PRETRAINED / "wonderland" / "log.csv")
+    rows = {cells[0]: cells[1:] for cells in rows_of(CARDS) if len(cells) == 7}
+    assert len(rows) == len(logs) + 2  # the header, and what was published
+    for name, losses in logs.items():
+        assert list(losses) == list(range(1, 31))
+        lowest = np.minimum.accumulate(list(losses.values()))
+        jumps = [
+            str(epoch)
+            for epoch in range(2, 31)
+            if losses[epoch] > lowest[epoch - 2] + 0.05
+        ]
+        best = min(losses, key=losses.get)
+        assert rows[name][1:] == [
+            *(f"{losses[epoch]:.4f}" for epoch in (10, 19, 30)),
+            f"{losses[best]:.4f} (epoch {best})",
+            ", ".join(jumps) or "none",
+        ]
+
+
+@pytest.mark.parametrize("page", [README, CARDS], ids=["README.md", "the cards"])
+def test_the_pages_commands_print_their_samples(page, project, monkeypatch, capsys):
     monkeypatch.setattr(train, "HERE", project)
     monkeypatch.chdir(project)
     shutil.copy(train.TEXT, project / "data")
     shutil.copytree(PRETRAINED, project / "weights" / "pretrained")
-    samples = re.findall(SAMPLE, README, re.MULTILINE)
-    assert len(samples) == 5
+    sample = r"^\$ python generate\.py ?(.*)\n(Seed:\n[\s\S]*?\nDone\.\n)```$"
+    samples = re.findall(sample, page, re.MULTILINE)
+    assert len(samples) == page.count("\nDone.\n") > 1
     for args, stdout in samples:
         generate.main(shlex.split(args))
         captured = capsys.readouterr()
@@ -81,14 +101,35 @@ def test_the_readmes_commands_print_the_readmes_samples(project, monkeypatch, ca
         assert str(Path("pretrained", folder, "weights-")) in captured.err
 
 
-def test_the_english_sample_is_no_more_of_the_book_than_the_readme_says():
-    stdouts = [
-        out for args, out in re.findall(SAMPLE, README, re.MULTILINE) if NEW in args
-    ]
-    book, written = train.load_text(train.TEXT, "utf-8"), stdouts[0].split(' "\n', 1)[1]
-    longest = 1
-    while any(
-        written[i : i + longest + 1] in book for i in range(len(written) - longest)
-    ):
-        longest += 1
-    assert f"{longest} characters" in README
+@pytest.mark.parametrize("script", [train, generate], ids=["train", "generate"])
+def test_the_pages_commands_have_flags_that_exist(script):
+    command = rf"`[^`\n]*python {script.__name__}\.py([^`\n;]*)`"
+    commands = re.findall(command, README + CARDS)
+    assert len(commands) >= 5
+    for args in commands:
+        if args != " --help":
+            script.parse_arguments(shlex.split(args))
+
+
+def test_texts_that_are_measured_are_those_of_generate(monkeypatch, capsys):
+    monkeypatch.setattr(measure_texts, "LENGTH", 40)
+    folder = PRETRAINED / IDEAS
+    settings = train.read_settings(folder)
+    model, _ = train.load_best(settings, train.checkpoints(folder))
+    rngs = [np.random.default_rng(n) for n in range(3)]
+    seeds = {rng: generate.pick_seed(settings, "", rng) for rng in rngs}
+    texts = measure_texts.write(model, seeds, settings["vocab"], 0.5)
+    for n, text in enumerate(texts):
+        args = ["--length", "40", "--temperature", "0.5", "--random-seed", str(n)]
+        generate.main([str(folder), *args])
+        assert capsys.readouterr().out.endswith(f'"\n{text}\nDone.\n')
+
+
+def test_a_loop_is_a_tail_that_repeats_itself():
+    once = "".join(map(chr, range(1000)))
+    assert not measure_texts.loops(once, 200)
+    assert measure_texts.loops(once[:700] + 300 * "*", 20)
+    cycle = once[:100]
+    assert measure_texts.loops(once[100:600] + 4 * cycle, 200)
+    assert not measure_texts.loops(once[100:600] + 4 * cycle, 99)
+    assert not measure_texts.loops(once[100:700] + 3 * cycle, 200)

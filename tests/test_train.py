@@ -1,6 +1,5 @@
 """Training: the networks, what a run leaves behind, and going on."""
 
-import csv
 import json
 import re
 import shlex
@@ -14,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import TEXT, USERS_ENVIRONMENT, fails, only_unix, run
+from conftest import TEXT, USERS_ENVIRONMENT, fails, losses_in, only_unix, run
 
 import generate
 import train
@@ -34,9 +33,7 @@ def contents(folder):
 
 
 def losses(folder):
-    """Return the losses in the folder's log.csv by epoch, which it counts from 0."""
-    with (folder / "log.csv").open(newline="") as file:
-        return {int(row["epoch"]): float(row["loss"]) for row in csv.DictReader(file)}
+    return losses_in(folder / "log.csv")
 
 
 def epoch_of(path):
@@ -172,7 +169,7 @@ def test_a_random_seed_repeats_the_run(tmp_path):
     for folder, seed in ((first, 1), (again, 1), (other, 2)):
         train_in(folder, "--epochs", 2, "--random-seed", seed)
     assert losses(first) == pytest.approx(losses(again), rel=1e-4)
-    assert losses(first)[1] != pytest.approx(losses(other)[1], rel=1e-4)
+    assert losses(first)[2] != pytest.approx(losses(other)[2], rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -249,9 +246,9 @@ def test_going_on_keeps_the_optimizers_state_and_what_was_there(trained):
     assert last_epoch(folder) > 2
     assert steps_taken(folder) == last_epoch(folder) * STEPS
     assert before.items() <= contents(folder).items()
-    assert list(losses(folder)) == list(range(7))
+    assert list(losses(folder)) == list(range(1, 8))
     for loss, epoch in map(train.loss_and_epoch, train.checkpoints(folder)):
-        assert losses(folder)[epoch - 1] == pytest.approx(loss, abs=1e-4)
+        assert losses(folder)[epoch] == pytest.approx(loss, abs=1e-4)
 
 
 def test_going_on_keeps_the_loss_to_beat(trained):
@@ -280,7 +277,7 @@ def test_a_finished_run_says_that_nothing_is_left_to_train(tmp_path, capsys):
     train_in(folder, "--epochs", 1, "--batch-size", 32)
     err = capsys.readouterr().err
     assert "Nothing is left to train; a higher --epochs goes on\n" in err
-    assert contents(folder) == before and list(losses(folder)) == [0]
+    assert contents(folder) == before and list(losses(folder)) == [1]
 
 
 def test_of_checkpoints_with_equal_losses_the_latest_is_best(tmp_path):
@@ -316,7 +313,7 @@ def test_without_a_checkpoint_that_loads_training_starts(tmp_path, capsys):
     train.checkpoints(folder)[0].write_bytes(b"")
     train_in(folder, "--epochs", 2)
     assert "Going on" not in capsys.readouterr().err
-    assert list(losses(folder)) == [0, 1]
+    assert list(losses(folder)) == [1, 2]
     assert steps_taken(folder) == 2 * STEPS
 
 
@@ -328,7 +325,7 @@ def test_a_run_that_died_before_its_first_checkpoint_claims_nothing(tmp_path, le
         (folder / "run.json").write_text(left)
     (folder / "log.csv").write_text("epoch,loss,val_loss\n0,3.5,NA\n1,3.4,NA\n")
     train_in(folder, "--epochs", 1)
-    assert list(losses(folder)) == [0]
+    assert list(losses(folder)) == [1]
     assert train.read_settings(folder)["vocab"] == "".join(sorted(set(TEXT)))
 
 
