@@ -32,6 +32,7 @@ def run(project, *command, **options):
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
         **options,
     )
 
