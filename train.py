@@ -211,8 +211,9 @@ def run_settings(args, raw_text, chars):
 def read_settings(folder):
     """Return the settings in folder's run.json, or end the program."""
     path = folder / "run.json"
+    settings = NETWORK | {"text": "", "encoding": "utf-8", "sha256": ""}
     try:
-        return NETWORK | json.loads(path.read_text(encoding="utf-8"))
+        return settings | json.loads(path.read_text(encoding="utf-8"))
     except (OSError, TypeError, ValueError) as error:
         exit_with(f"{path} describes no run: {error}; restore it or remove {folder}")
 

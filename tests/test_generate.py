@@ -247,6 +247,13 @@ def test_an_unusable_run_json_is_an_error_that_changes_nothing(folder, capsys):
         assert sorted(folder.iterdir()) == before
 
 
+def test_a_run_json_that_names_no_text_is_an_error(folder, capsys):
+    settings = json.loads((folder / "run.json").read_text())
+    del settings["text"], settings["sha256"]
+    (folder / "run.json").write_text(json.dumps(settings))
+    assert "put the text of these weights back" in fails(capsys, generate.main, folder)
+
+
 def test_a_run_without_checkpoints_says_to_train_first(folder, capsys, tmp_path):
     names = ("nowhere", "", "no.weights.h5", 300 * "x")
     for missing in (tmp_path / name for name in names):
