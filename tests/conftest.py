@@ -24,6 +24,12 @@ only_unix = pytest.mark.skipif(
 )
 
 
+def pytest_configure(config):
+    """Leave out of the summary what Keras warns of and no user has to act on."""
+    for message in ("__array__ implementation", "Skipping variable loading"):
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
+
+
 def run(project, *command, **options):
     """Run Python in the project's folder and return how it ended."""
     return subprocess.run(
