@@ -230,7 +230,9 @@ def test_without_a_checkpoint_that_loads_there_is_an_error(folder, capsys):
 def test_a_run_json_of_another_network_or_of_none_is_an_error(folder, capsys, changes):
     path = folder / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    for warning in fails_to_load(capsys, folder):
+    warnings = fails_to_load(capsys, folder)
+    assert len(warnings) == 2
+    for warning in warnings:
         assert str(folder) in warning and "not of run.json's network" in warning
 
 

@@ -176,7 +176,7 @@ def test_a_random_seed_repeats_the_run(tmp_path):
     ("flags", "name"),
     [
         (
-            "--every-character --one-hot --units 8",
+            "--every-character --one-hot --units 8 --dropout 0.20",
             "wonderland-one-hot-every-character-units-8",
         ),
         (
