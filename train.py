@@ -1,293 +1,86 @@
 """Train a character-level LSTM on a book, as the well-known Keras tutorial does.
 
-    python train.py                      # Alice in Wonderland, 30 epochs, batches of 128
-    python train.py --bigger             # the larger network, 50 epochs, batches of 64
-    python train.py --epochs 60          # go on after a finished or interrupted run
-    python train.py mybook.txt           # your own text
-    python train.py --one-hot --every-character --epochs 2    # more English, sooner
+    python train.py                 # Alice in Wonderland, the tutorial's first network
+    python train.py --bigger        # the tutorial's larger network
+    python train.py --epochs 60     # go on after a finished or interrupted run
+    python train.py mybook.txt      # your own text
 
 The network reads windows of 100 characters and learns to predict the character that
 follows. After each epoch with the lowest loss so far, its weights are saved in
 weights/<name of the text>/, for generate.py, and for the same command to go on from.
 """
 
-import signal
-
-if __name__ == "__main__":  # Ctrl-C then ends imports, training, any backend at once
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
+import argparse
 import hashlib
 import json
 import math
 import os
 import re
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawTextHelpFormatter
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # less start-up chatter
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # keeps memory between steps
-# One thread on two cores trained faster than two: 190 ms a step against 219
-system_tells = hasattr(os, "sched_getaffinity")  # which cores this process may use
-cores = len(os.sched_getaffinity(0)) if system_tells else os.cpu_count()
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, cores // 2)))
+if os.cpu_count() == 2:  # one thread took 160 ms a step, two 195; more were not tried
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers
 
 HERE = Path(__file__).resolve().parent  # data/ and weights/ are found from anywhere
-TEXT = HERE / "data" / "wonderland.txt"
 SEQ_LENGTH = 100  # characters in a pattern
-NETWORK = {  # the tutorial's first network; each setting has a flag
-    "one_hot": False,  # a character goes in as a one-hot row, not as index / n_vocab
-    "every_character": False,  # not only the one after a window is a target
-    "units": 256,  # memory units of an LSTM layer
-    "layers": 1,  # of LSTM
-    "dropout": 0.2,  # fraction of an LSTM layer's outputs that training drops
-    "input_dropout": 0.0,  # fraction of the first one's inputs that it drops
-    "validation_split": 0.0,  # fraction of the text, its end, that is not trained on
-    "clip_norm": None,  # longest gradient, over all weights, that is not shortened
+PRESETS = {  # what a flag sets at once; the flags beside it still win
+    "bigger": {"layers": 2, "epochs": 50, "batch_size": 64},
 }
 
 
-def say(message):
-    """Print message on one line of stderr, so that stdout has nothing but results."""
-    print(" ".join(message.split()), file=sys.stderr, flush=True)
-
-
-def exit_with(message):
-    """Print message on one line of stderr and end the program with status 2."""
-    say(f"{Path(sys.argv[0]).name}: error: {message}")
-    sys.exit(2)
-
-
 def in_range(kind, low, below=math.inf):
-    """Return a converter of flags' values to a kind of number in [low, below)."""
+    """Return a converter, for argparse, to a kind of number in [low, below)."""
 
     def number(value):
         if low <= kind(value) < below:
             return kind(value)
-        raise ArgumentTypeError(f"{value!r} is not in [{low}, {below})")
+        raise argparse.ArgumentTypeError(f"{value!r} is not in [{low}, {below})")
 
     return number
 
 
 def parse_arguments(argv=None):
     """Return the command line's arguments, with the tutorial's values as defaults."""
-    parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
-    parser.error = exit_with
-    switch = {"action": "store_true"}
-    whole = {"metavar": "N", "type": in_range(int, 1)}
-    part = {"metavar": "P", "type": in_range(float, 0, 1)}
-    seed = {"metavar": "N", "type": in_range(int, 0, 2**32)}
-    norm = {"metavar": "N", "type": in_range(float, 1e-9)}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    whole, fraction = in_range(int, 1), in_range(float, 0, 1)
+    alice = HERE / "data" / "wonderland.txt"
 
-    flag = parser.add_argument
-    flag("text", nargs="?", type=Path, default=TEXT, help="a book (wonderland.txt)")
-    flag("--bigger", **switch, help="train the larger network")
-    flag("--epochs", **whole, help="train until N epochs are done (30; --bigger: 50)")
-    flag("--batch-size", **whole, help="train on N patterns a step (128; --bigger: 64)")
-    flag("--encoding", default="utf-8", help="how the book is encoded (utf-8)")
-    flag("--weights", metavar="DIR", type=Path, help="save in DIR (weights/<book>)")
-    flag("--random-seed", **seed, help="repeat the random choices")
+    add = parser.add_argument
+    add("text", nargs="?", type=Path, default=alice, help="a book (wonderland.txt)")
+    add("--bigger", action="store_true", help="the tutorial's larger network")
+    add("--epochs", type=whole, default=30, help="train until so many are done (30)")
+    add("--batch-size", type=whole, default=128, help="patterns in a step (128)")
+    add("--encoding", default="utf-8", help="of the book (utf-8)")
+    add("--weights", type=Path, help="folder to save in (weights/<book>-<flags>)")
+    add("--random-seed", type=in_range(int, 0, 2**32), help="repeat random choices")
 
-    idea = parser.add_argument_group("the tutorial's ideas").add_argument
-    idea("--one-hot", **switch, help="feed characters as one-hot rows, not as numbers")
-    idea("--units", **whole, help="give each LSTM layer N memory units (256)")
-    idea("--layers", **whole, help="stack N LSTM layers (1; --bigger: 2)")
-    idea("--dropout", **part, help="drop the fraction P after each LSTM layer (0.2)")
-    idea("--input-dropout", **part, help="drop the fraction P of the input (0)")
+    add = parser.add_argument_group("the tutorial's ideas").add_argument
+    add("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
+    add("--units", type=whole, default=256, help="of each LSTM layer (256)")
+    add("--layers", type=whole, default=1, help="of LSTM (1)")
+    add("--dropout", type=fraction, default=0.2, help="after each LSTM layer (0.2)")
+    add("--input-dropout", type=fraction, default=0.0, help="of the input (0)")
 
-    other = parser.add_argument_group("not in the tutorial").add_argument
-    other("--every-character", **switch, help="learn to predict after each character")
-    other("--validation-split", **part, help="hold out the text's last fraction P (0)")
-    other("--clip-norm", **norm, help="shorten gradients that are longer than N")
+    add = parser.add_argument_group("not in the tutorial").add_argument
+    add("--every-character", action="store_true", help="predict after each character")
+    add("--validation-split", type=fraction, default=0.0, help="hold out the end (0)")
+    add("--clip-norm", type=in_range(float, 1e-9), help="shorten longer gradients")
 
-    parser.set_defaults(**NETWORK | {"layers": None})
     args = parser.parse_args(argv)
-    args.epochs = args.epochs or (50 if args.bigger else 30)
-    args.batch_size = args.batch_size or (64 if args.bigger else 128)
-    args.layers = args.layers or (2 if args.bigger else 1)
-    return args
-
-
-def load_text(path, encoding, advice="name a text file, and its --encoding"):
-    """Return a text file in lower case, without Project Gutenberg's header and footer.
-
-    Ends the program, with advice, if path holds no text in encoding, or too little for
-    a pattern.
-    """
-    try:
-        text = path.read_text(encoding).removeprefix("\ufeff").lower()
-    except (OSError, LookupError, ValueError) as error:
-        exit_with(f"cannot read {path}: {error}; {advice}")
-    gutenberg = "(?:th(?:e|is) )?project gutenberg"
-    text = re.split(rf"(?m)^[* ]*end of {gutenberg}", text, maxsplit=1)[0]
-    start = rf"(?m)^[* ]*start of {gutenberg}(?:[^*]{{0,300}}\*\*\*|.*)"
-    text = re.split(start, text, maxsplit=1)[-1]
-    if len(text) <= SEQ_LENGTH:
-        exit_with(f"{path} has only {len(text)} characters; {advice}")
-    return text
-
-
-def encode(text, chars):
-    """Return text as a NumPy array of its characters' indices in chars."""
-    char_to_int = {char: index for index, char in enumerate(chars)}
-    small = np.min_scalar_type(len(chars))  # a byte a character, for most texts
-    return np.fromiter(map(char_to_int.get, text), small, len(text))
-
-
-def make_patterns(encoded, batch_size, every_character=False):
-    """Return a text's patterns as an endless dataset of epochs, and the steps in each.
-
-    An epoch is a dataset that has each pattern once, in a new random order. Its batches
-    are pairs of indices: X of shape (batch, SEQ_LENGTH, 1), and y of shape (batch,),
-    the characters after the windows, or, for every_character, (batch, SEQ_LENGTH), the
-    characters after each of X. Ends the program if there is no pattern.
-    """
-    n_patterns = len(encoded) - SEQ_LENGTH
-    if n_patterns < 1:
-        exit_with("--validation-split leaves no pattern on a side; name another")
-
-    def epoch(text):
-        order = tf.random.shuffle(tf.range(n_patterns))
-        starts = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
-        indices = starts.map(lambda start: start[:, None] + tf.range(SEQ_LENGTH + 1))
-        windows = indices.map(lambda index: tf.gather(text, index))
-        targets = slice(1, None) if every_character else -1
-        return windows.map(lambda window: (window[:, :-1, None], window[:, targets]))
-
-    epochs = tf.data.Dataset.from_tensors(encoded).repeat().map(epoch)
-    return epochs, math.ceil(n_patterns / batch_size)
-
-
-def build_model(settings):
-    """Return the compiled network that settings describe, with random weights."""
-    n_vocab = len(settings["vocab"])
-    model = keras.Sequential([keras.Input((settings["seq_length"], 1))])
-    if settings["one_hot"]:
-        model.add(keras.layers.CategoryEncoding(n_vocab, output_mode="one_hot"))
-    else:
-        model.add(keras.layers.Rescaling(1 / n_vocab))
-    if settings["input_dropout"]:
-        model.add(keras.layers.Dropout(settings["input_dropout"]))
-    for layer in range(1, settings["layers"] + 1):
-        more = settings["every_character"] or layer < settings["layers"]
-        model.add(keras.layers.LSTM(settings["units"], return_sequences=more))
-        model.add(keras.layers.Dropout(settings["dropout"]))
-    model.add(keras.layers.Dense(n_vocab, activation="softmax"))
-    adam = keras.optimizers.Adam(global_clipnorm=settings["clip_norm"])
-    model.compile(loss="sparse_categorical_crossentropy", optimizer=adam)
-    model.optimizer.build(model.trainable_variables)  # or its state is not loaded
-    return model
-
-
-def run_folder(args):
-    """Return the folder of the run: --weights, or one named after text and flags."""
-    name = args.text.stem + ("-bigger" if args.bigger else "")
-    usual = NETWORK | {"layers": 2 if args.bigger else 1}
-    for key in NETWORK:
-        value = getattr(args, key)
-        if value != usual[key]:
-            name += f"-{key}".replace("_", "-") + ("" if value is True else f"-{value}")
-    return args.weights or HERE / "weights" / name
-
-
-def run_settings(args, raw_text, chars):
-    """Return what run.json records: the text, its characters chars, and the network."""
-    path = args.text.resolve()
-    path = path.relative_to(HERE) if path.is_relative_to(HERE) else path
-    return {
-        "text": path.as_posix(),
-        "encoding": args.encoding,
-        "sha256": hashlib.sha256(raw_text.encode()).hexdigest(),
-        "vocab": "".join(chars),
-        "seq_length": SEQ_LENGTH,
-        **{key: getattr(args, key) for key in NETWORK},
-    }
-
-
-def read_settings(folder):
-    """Return the settings in folder's run.json, or end the program."""
-    path = folder / "run.json"
-    settings = NETWORK | {"text": "", "encoding": "utf-8", "sha256": ""}
-    try:
-        return settings | json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, TypeError, ValueError) as error:
-        exit_with(f"{path} describes no run: {error}; restore it or remove {folder}")
-
-
-def claim(folder, settings):
-    """Write settings to folder's run.json; where checkpoints are, they have to agree."""
-    path = folder / "run.json"
-    if checkpoints(folder):
-        there = read_settings(folder)
-        keys = set(settings) - {"text", "encoding"}  # the same text, if moved
-        differing = sorted(key for key in keys if there.get(key) != settings[key])
-        if differing:
-            exit_with(f"{path} has other {', '.join(differing)}; name other --weights")
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        exit_with(f"cannot write {path}: {error}; name another --weights folder")
-
-
-def checkpoint_path(folder, layers):
-    """Return the path, for Keras to fill in, of folder's checkpoints."""
-    folder = str(folder).replace("{", "{{").replace("}", "}}")  # no fields of Keras's
-    name = "weights-improvement-{epoch:02d}-{loss:.4f}"
-    return f"{folder}/{name}{'-bigger' if layers > 1 else ''}.weights.h5"
-
-
-def loss_and_epoch(path):
-    """Return the loss and the epoch in a checkpoint's name, or None for another file."""
-    name = r"weights-improvement-(\d+)-(\d+\.\d+)(-bigger)?\.weights\.h5"
-    match = re.fullmatch(name, path.name)
-    return match and (float(match[2]), int(match[1]))
-
-
-def checkpoints(folder):
-    """Return folder's checkpoints, the best first: the latest with the lowest loss."""
-    paths = folder.glob("*.h5") if os.path.isdir(folder) else ()
-    ours = filter(loss_and_epoch, paths)
-    latest_first = sorted(ours, key=lambda path: -loss_and_epoch(path)[1])
-    return sorted(latest_first, key=lambda path: loss_and_epoch(path)[0])
-
-
-def load_best(settings, paths):
-    """Return the network with the first checkpoint of paths that loads, and its path.
-
-    Both are None if none does. Says on stderr which ones it passed over, and why.
-    """
-    for path in paths:
-        try:
-            model = build_model(settings)  # anew, as a file may load half way
-            if "-bigger" in path.name and settings["layers"] == 1:
-                raise ValueError("it is another network's")  # Keras might not tell
-            model.load_weights(path)
-            return model, path
-        except Exception as error:  # noqa: BLE001 - h5py and Keras raise many
-            why = "damaged, being written, or not of run.json's network"
-            say(f"Warning: passed over {path}: {why}: {error}")
-    return None, None
-
-
-def go_on_or_start(settings, folder, epochs):
-    """Return the network as folder's best checkpoint has it, its epoch and its loss.
-
-    They are random weights, 0 and None if there is none.
-    """
-    model, best = load_best(settings, checkpoints(folder))
-    if not best:
-        return build_model(settings), 0, None
-    loss, epoch = loss_and_epoch(best)
-    say(f"Going on from {best}: epoch {epoch} of {epochs}")
-    if epoch >= epochs:
-        say("Nothing is left to train; a higher --epochs goes on")
-    return model, epoch, loss
+    for name, preset in PRESETS.items():
+        if getattr(args, name):
+            parser.set_defaults(**preset)
+    return parser.parse_args(argv)
 
 
 def main(argv=None):
@@ -301,33 +94,36 @@ def main(argv=None):
 
     # create mapping of unique chars to integers
     chars = sorted(set(raw_text))
+    char_to_int = {char: index for index, char in enumerate(chars)}
 
     # summarize the loaded data
     n_chars, n_vocab = len(raw_text), len(chars)
     n_trained = n_chars - int(n_chars * args.validation_split)
     print("Total Characters: ", n_chars)
     print("Total Vocab: ", n_vocab)
-    print("Total Patterns: ", n_trained - SEQ_LENGTH, flush=True)
-
-    # record what the weights will be weights of
-    folder = run_folder(args)
-    settings = run_settings(args, raw_text, chars)
-    claim(folder, settings)
+    print("Total Patterns: ", n_trained - SEQ_LENGTH)
 
     # prepare the dataset of input to output pairs encoded as integers
-    encoded = encode(raw_text, chars)
-    how = {"batch_size": args.batch_size, "every_character": args.every_character}
-    epochs, steps = make_patterns(encoded[:n_trained], **how)
-    held_out = None
+    encoded = np.fromiter((char_to_int[char] for char in raw_text), "uint16", n_chars)
+    how = args.batch_size, args.every_character
+    patterns, steps = make_patterns(encoded[:n_trained], *how)
+    held_out, held_out_steps = None, None
     if args.validation_split:
-        held_out = next(iter(make_patterns(encoded[n_trained:], **how)[0]))
+        held_out, held_out_steps = make_patterns(encoded[n_trained:], *how)
 
     # define the LSTM model (its first layer normalizes, its loss one-hot encodes)
-    model, epoch, loss = go_on_or_start(settings, folder, args.epochs)
+    config = describe_run(args, raw_text, chars)
+    model = build_model(config)
+    adam = keras.optimizers.Adam(global_clipnorm=args.clip_norm)
+    model.compile(loss="sparse_categorical_crossentropy", optimizer=adam)
+
+    # go on from the best checkpoint, if the run has been started before
+    folder = args.weights or run_folder(args)
+    epoch, loss = go_on_or_start(model, folder, config)
 
     # define the checkpoint
     checkpoint = keras.callbacks.ModelCheckpoint(
-        checkpoint_path(folder, args.layers),
+        checkpoint_path(folder, args.bigger),
         monitor="loss",
         verbose=1,
         save_best_only=True,
@@ -338,23 +134,199 @@ def main(argv=None):
     log = keras.callbacks.CSVLogger(folder / "log.csv", append=epoch > 0)
 
     # fit the model
-    device = str(keras.ops.ones(1).device).rpartition("device:")[2]
-    say(f"Keras runs on {device}")
+    print("Keras runs on", *keras.distribution.list_devices())
+    model.fit(
+        patterns,
+        epochs=args.epochs,
+        initial_epoch=epoch,
+        steps_per_epoch=steps,
+        callbacks=[checkpoint, log, keras.callbacks.TerminateOnNaN()],
+        shuffle=False,  # make_patterns does
+        validation_data=held_out,
+        validation_steps=held_out_steps,
+        verbose="auto" if sys.stdout.isatty() else 2,  # no bar in a log file
+    )
+    if model.stop_training:
+        sys.exit(f'The loss is no number. Go on by --clip-norm 1 --weights "{folder}"')
+    print(f'To write with the best weights: python generate.py "{folder}"')
+
+
+def load_text(path, encoding):
+    """Return a text file in lower case, without what Project Gutenberg adds to books.
+
+    Of several books in one file, each is kept. Ends the program if path holds no text
+    in encoding, or too little for a pattern.
+    """
     try:
-        model.fit(
-            epochs.skip(epoch).flat_map(lambda batches: batches).prefetch(2),
-            epochs=args.epochs,
-            initial_epoch=epoch,
-            steps_per_epoch=steps,
-            callbacks=[checkpoint, log],
-            shuffle=False,  # make_patterns does
-            validation_data=held_out,
-        )
-    except (OSError, RuntimeError) as error:  # RuntimeError: HDF5's, of a full disk
-        say(f"train.py: error: {error}; earlier checkpoints in {folder} are intact")
-        os._exit(2)  # closing a file that was cut short would crash HDF5
-    say(f'To write with these weights: python generate.py "{folder}"')
+        text = path.read_text(encoding).removeprefix("\ufeff").lower()
+    except (OSError, LookupError, ValueError) as error:
+        sys.exit(f"Cannot read {path}: {error}. Name a text file and its --encoding.")
+    gutenberg = "of (?:th(?:e|is) )?project gutenberg"
+    start = rf"(?m:^[* ]*start {gutenberg}(?:[^*\n]*\n?[^*\n]*\*\*\*|.*))"
+    end = rf"(?m:^[* ]*end {gutenberg})"
+    if not re.search(start, text):  # the 1990s marked the end of the header only
+        start = r"(?m:^\*end[* ]*the small print!.*)"
+    text = re.sub(rf"{end}[\s\S]*?({start}|\Z)", r"\1", text)  # up to the next book
+    header, *books = re.split(start, text)
+    text = "".join(books) or header
+    if len(text) <= SEQ_LENGTH:
+        sys.exit(f"{path} has only {len(text)} characters. Name a longer text.")
+    return text
+
+
+def make_patterns(encoded, batch_size, every_character=False):
+    """Return an endless dataset of a text's patterns, and the steps of an epoch.
+
+    encoded holds the characters' indices. A batch is a pair of indices: X of shape
+    (batch, SEQ_LENGTH, 1) and y of shape (batch,), the characters after the windows,
+    or, for every_character, (batch, SEQ_LENGTH), the characters after each of X. Each
+    epoch has each pattern once, in a new random order. Windows are cut when their
+    batch comes, so memory holds no more than the text and an order.
+    """
+    n_patterns = len(encoded) - SEQ_LENGTH
+    if n_patterns < 1:
+        sys.exit("--validation-split leaves no pattern on a side. Name another one.")
+    text = tf.constant(encoded)
+
+    def cut(starts):
+        windows = tf.gather(text, starts[:, None] + tf.range(SEQ_LENGTH + 1))
+        y = windows[:, 1:] if every_character else windows[:, -1]
+        return windows[:, :-1, None], y
+
+    numbers = tf.data.Dataset.from_tensors(n_patterns).repeat()
+    orders = numbers.map(lambda n: tf.random.shuffle(tf.range(n)))
+    starts = orders.flat_map(
+        lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+    )
+    return starts.map(cut).prefetch(2), math.ceil(n_patterns / batch_size)
+
+
+def build_model(config):
+    """Return the network that config, a run.json, describes, with random weights.
+
+    Its input are characters' indices, (batch, seq_length, 1). Its output are their
+    probabilities after the window, (batch, n_vocab), or, for every_character, after
+    each character of the window, (batch, seq_length, n_vocab).
+    """
+    n_vocab = len(config["vocab"])
+    model = keras.Sequential([keras.Input((config["seq_length"], 1))])
+    if config["one_hot"]:
+        model.add(layers.CategoryEncoding(n_vocab, output_mode="one_hot"))
+    else:
+        model.add(layers.Rescaling(1 / n_vocab))
+    if config["input_dropout"]:
+        model.add(layers.Dropout(config["input_dropout"]))
+    for layer in range(1, config["layers"] + 1):
+        sequences = config["every_character"] or layer < config["layers"]
+        model.add(layers.LSTM(config["units"], return_sequences=sequences))
+        model.add(layers.Dropout(config["dropout"]))
+    model.add(layers.Dense(n_vocab, activation="softmax"))
+    return model
+
+
+def describe_run(args, raw_text, chars):
+    """Return what run.json records: the flags, the text and its characters chars."""
+    path = args.text.resolve()
+    path = path.relative_to(HERE) if path.is_relative_to(HERE) else path
+    return {
+        **vars(args),
+        "text": path.as_posix(),
+        "sha256": hashlib.sha256(raw_text.encode("utf-8", "replace")).hexdigest(),
+        "vocab": "".join(chars),
+        "seq_length": SEQ_LENGTH,
+    }
+
+
+def run_folder(args):
+    """Return weights/<text>-<preset>-<flags>, of all flags that make another run."""
+    presets = [name for name in PRESETS if getattr(args, name)]
+    usual = vars(parse_arguments([f"--{name}" for name in presets]))
+    name = "-".join([args.text.stem, *presets])
+    for flag, value in vars(args).items():
+        same_run = flag in ("text", "encoding", "weights", "epochs")
+        if not same_run and value != usual[flag]:
+            flag = flag.replace("_", "-")
+            name += f"-{flag}" if value is True else f"-{flag}-{value}"
+    return HERE / "weights" / name
+
+
+def go_on_or_start(model, folder, config):
+    """Load folder's best checkpoint into model, and return its epoch and loss.
+
+    They are 0 and None if there is none. Records config in folder's run.json. Ends the
+    program if what is there is not of this run.
+    """
+    epoch, loss = 0, None
+    files = list(folder.iterdir()) if folder.exists() else []
+    there = read_config(folder) if files else config
+    if checkpoints(folder):
+        if there["sha256"] != config["sha256"]:
+            sys.exit(f"{folder} is of another text. Name another folder by --weights.")
+        for key in ("seq_length", "one_hot", "every_character", "units", "layers"):
+            if there[key] != config[key]:
+                sys.exit(f"{folder} has other {key}. Name another folder by --weights.")
+        model.optimizer.build(model.trainable_variables)  # or its state is not loaded
+        loss, epoch, path = load_best(model, folder)
+        print(f"Going on from {path}: {epoch} of {config['epochs']} epochs are done")
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / "run.json.new"
+    new.write_text(json.dumps(config, default=str, indent=1) + "\n", "utf-8")
+    new.replace(folder / "run.json")  # which a full disk leaves as it was
+    return epoch, loss
+
+
+def read_config(folder):
+    """Return what folder's run.json says of the run, or end the program."""
+    try:
+        return json.loads((folder / "run.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        sys.exit(f"{folder} has no run.json to read: {error}. Name another folder.")
+
+
+def checkpoint_path(folder, bigger):
+    """Return the path, for Keras to fill in, of folder's checkpoints."""
+    folder = str(folder).replace("{", "{{").replace("}", "}}")  # no fields of Keras's
+    name = "weights-improvement-{epoch:02d}-{loss:.4f}"
+    return f"{folder}/{name}{'-bigger' if bigger else ''}.weights.h5"
+
+
+def checkpoints(path):
+    """Return (loss, epoch, path) of each checkpoint in a folder, or of one, best first.
+
+    The best has the lowest loss or, of equal ones, is the latest.
+    """
+    name = r"weights-improvement-(\d+)-(\d+\.\d+)(?:-bigger)?\.weights\.h5"
+    paths = path.glob("*.h5") if path.is_dir() else [path]
+    found = [
+        (float(match[2]), int(match[1]), path)
+        for path in paths
+        if path.exists() and (match := re.fullmatch(name, path.name))
+    ]
+    return sorted(found, key=lambda each: (each[0], -each[1]))
+
+
+def load_best(model, path):
+    """Load the best checkpoint at path that is whole; return its loss, epoch and path.
+
+    Says on stderr which ones it passes over. Ends the program if none can be loaded.
+    """
+    for loss, epoch, checkpoint in checkpoints(path):
+        try:
+            model.load_weights(checkpoint)
+            return loss, epoch, checkpoint
+        except Exception as error:  # noqa: BLE001 - h5py has many for a file cut short
+            print(f"Passed over {checkpoint}: {error}", file=sys.stderr)
+    sys.exit(f"No checkpoint in {path} can be loaded. To start anew, move them away.")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(
+            "\nStopped. The same command goes on from the best epoch, if one ended."
+        )
+    except (OSError, RuntimeError) as error:  # RuntimeError: h5py's, of a full disk
+        advice = "Make room, or name other --weights. Earlier checkpoints are whole."
+        print(f"{error}\n{advice}", file=sys.stderr, flush=True)
+        os._exit(1)  # h5py crashes when it closes a file that was cut short

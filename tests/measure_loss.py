@@ -29,13 +29,13 @@ def loss(model, encoded, step):
 
 def print_losses(folder):
     """Print the rows of a folder's checkpoints, by epoch."""
-    settings = train.read_settings(folder)
-    raw_text = train.load_text(ROOT / settings["text"], settings["encoding"])
-    encoded = train.encode(raw_text, settings["vocab"])
-    n_trained = len(encoded) - int(len(encoded) * settings["validation_split"])
-    paths = {train.loss_and_epoch(path)[1]: path for path in train.checkpoints(folder)}
-    for epoch, path in sorted(paths.items()):
-        model, _ = train.load_best(settings, [path])
+    config = train.read_config(folder)
+    raw_text = train.load_text(ROOT / config["text"], config["encoding"])
+    encoded = np.array([config["vocab"].index(char) for char in raw_text])
+    n_trained = len(encoded) - int(len(encoded) * config["validation_split"])
+    model = train.build_model(config)
+    for epoch, path in sorted(found[1:] for found in train.checkpoints(folder)):
+        model.load_weights(path)
         row = [folder.name, str(epoch), f"{loss(model, encoded[:n_trained], 50):.4f}"]
         if n_trained < len(encoded):
             row.append(f"{loss(model, encoded[n_trained:], 10):.4f}")

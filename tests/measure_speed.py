@@ -9,6 +9,7 @@ that Keras 3 forces.
 """
 
 import os
+import pty
 import re
 import statistics
 import subprocess
@@ -70,26 +71,30 @@ def steps(output):
 
 def characters(output):
     """Return the number of generated characters in what has been printed."""
-    return len(output.partition(b' "\n')[2].decode(errors="ignore"))
+    return len(output.partition(b' "\r\n')[2].decode(errors="ignore"))
 
 
 def measure(command, progress, first, last):
     """Return ms a unit of progress from first to last, and the peak memory in GB."""
     begin, output = None, b""
+    terminal, stdout = pty.openpty()  # train.py has no progress bar for a pipe
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [sys.executable, *map(str, command)],
             cwd=folder,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.DEVNULL,
         )
+        os.close(stdout)  # so that reading fails, not waits, once the process has ended
         while (done := progress(output)) < last:
             if begin is None and done >= first:
                 begin, first = time.perf_counter(), done
-            output += os.read(process.stdout.fileno(), 2**16) or sys.exit(str(command))
+            output += os.read(terminal, 2**16)
         milliseconds = (time.perf_counter() - begin) * 1000 / (done - first)
         process.kill()
-        return milliseconds, os.wait4(process.pid, 0)[2].ru_maxrss / 1e6
+        peak = os.wait4(process.pid, 0)[2].ru_maxrss / 1e6
+    os.close(terminal)
+    return milliseconds, peak
 
 
 def print_row(what, theirs, ours):

@@ -2,12 +2,13 @@
 
     python tests/measure_texts.py FOLDER ... [--texts 60] [--temperature 0]
 
-Prints a row of a Markdown table for each folder, over the texts of 1,000 characters
-that generate.py writes with --random-seed 0, 1, 2 and so on. All of them are written
-side by side, a batch of windows at a time.
+Prints a row of a Markdown table for each folder or checkpoint, over the texts of 1,000
+characters that generate.py writes with --random-seed 0, 1, 2 and so on. All of them are
+written side by side, a batch of windows at a time.
 
 loops of 20, of 200   texts whose last 250 characters repeat themselves after at most
                       so many characters: texts[i] == texts[i - n] for an n up to 20, 200
+share a passage       texts of which 100 characters in a row stand in another text, too
 words in the book     of all runs of letters, how many occur as such in the run's text
 lines over 80         of all lines that both begin and end in the text
 "little"              in 1,000 words; the greedy larger network's favourite
@@ -16,6 +17,7 @@ lines over 80         of all lines that both begin and end in the text
 import re
 import sys
 from argparse import ArgumentParser
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,24 +28,23 @@ sys.path.insert(0, str(ROOT))
 import generate
 import train
 
-LENGTH, TAIL = 1000, 250
+LENGTH, TAIL, PASSAGE = 1000, 250, 100
 
 
-def write(model, seeds, chars, temperature):
-    """Return a text of LENGTH characters after each of seeds, as generate.py writes it.
-
-    seeds maps random generators, which have picked the seed, to seeds.
-    """
-    patterns = np.array([train.encode(seed, chars) for seed in seeds.values()])
+def write(model, config, n_texts, temperature):
+    """Return the texts of LENGTH characters that generate.py writes by random seeds."""
+    chars = config["vocab"]
+    rngs = [np.random.default_rng(n) for n in range(n_texts)]
+    seeds = [generate.pick_seed(config, "", rng) for rng in rngs]
+    patterns = np.array([[chars.index(char) for char in seed] for seed in seeds])
     model.compile(jit_compile=True)
-    texts = [""] * len(seeds)
+    texts = [""] * n_texts
     for _ in range(LENGTH):
         predictions = model.predict_on_batch(patterns[:, :, np.newaxis])
-        predictions = predictions.reshape(len(seeds), -1, len(chars))[:, -1]
-        indices = [
-            generate.choose(prediction, temperature, rng)
-            for prediction, rng in zip(predictions, seeds, strict=True)
-        ]
+        if config["every_character"]:
+            predictions = predictions[:, -1]
+        pairs = zip(predictions, rngs, strict=True)
+        indices = [generate.choose(each, temperature, rng) for each, rng in pairs]
         texts = [text + chars[i] for text, i in zip(texts, indices, strict=True)]
         patterns = np.column_stack([patterns[:, 1:], indices])
     return texts
@@ -57,27 +58,39 @@ def loops(text, longest):
     )
 
 
+def passages(text):
+    """Return all PASSAGE characters in a row of text."""
+    return {text[i : i + PASSAGE] for i in range(len(text) - PASSAGE + 1)}
+
+
+def sharing(texts):
+    """Return how many of texts share a passage with another one."""
+    texts_with = Counter(passage for text in texts for passage in passages(text))
+    return sum(any(texts_with[p] > 1 for p in passages(text)) for text in texts)
+
+
 def words(text):
     return re.findall("[a-z]+", text)
 
 
-def measure(folder, n_texts, temperature):
-    """Return a table's row of the texts of the best network in folder."""
-    settings = train.read_settings(folder)
-    model, _ = train.load_best(settings, train.checkpoints(folder))
-    rngs = [np.random.default_rng(n) for n in range(n_texts)]
-    seeds = {rng: generate.pick_seed(settings, "", rng) for rng in rngs}
-    texts = write(model, seeds, settings["vocab"], temperature)
+def measure(path, n_texts, temperature):
+    """Return a table's row of the texts of the best network at path."""
+    folder = path if path.is_dir() else path.parent
+    config = train.read_config(folder)
+    model = train.build_model(config)
+    _, epoch, _ = train.load_best(model, path)
+    texts = write(model, config, n_texts, temperature)
 
-    book = train.load_text(ROOT / settings["text"], settings["encoding"])
+    book = train.load_text(ROOT / config["text"], config["encoding"])
     known = set(words(book))
     written = [word for text in texts for word in words(text)]
     lines = [line for text in texts for line in text.split("\n")[1:-1]]
     return [
-        folder.name,
+        f"{folder.name}, epoch {epoch}",
         f"{sum(loops(text, 20) for text in texts)} of {n_texts}",
         f"{sum(loops(text, 200) for text in texts)} of {n_texts}",
-        f"{sum(word in known for word in written) / len(written):.0%}",
+        f"{sharing(texts)} of {n_texts}",
+        f"{sum(word in known for word in written) / len(written):.1%}",
         f"{sum(len(line) > 80 for line in lines)} of {len(lines)}",
         f"{1000 * written.count('little') / len(written):.1f}",
     ]
@@ -89,8 +102,10 @@ def main():
     parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--temperature", type=float, default=0)
     args = parser.parse_args()
-    header = "loops of 20 | loops of 200 | words in the book | lines over 80"
-    print(f'| network | {header} | "little" |\n|---|---|---|---|---|---|')
+    header = (
+        "loops of 20 | of 200 | share a passage | words in the book | lines over 80"
+    )
+    print(f'| network | {header} | "little" |\n|---|---|---|---|---|---|---|')
     for folder in args.folders:
         row = measure(folder, args.texts, args.temperature)
         print(f"| {' | '.join(row)} |", flush=True)

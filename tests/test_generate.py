@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import BOOK, TEXT, USERS_ENVIRONMENT, fails, only_unix, run
+from conftest import BOOK, NETWORK, TEXT, fails, only_unix, run
 
 import generate
 import train
@@ -22,6 +22,19 @@ def parts(stdout):
     match = re.fullmatch(r'Seed:\n" (.{100}) "\n(.*)\nDone\.\n', stdout, re.DOTALL)
     assert match, stdout
     return match[1], match[2]
+
+
+def called(capsys, *args):
+    """Run generate.main and return its stdout and its stderr."""
+    generate.main([str(arg) for arg in args])
+    return capsys.readouterr()
+
+
+@pytest.fixture
+def folder(trained, monkeypatch):
+    """The folder of a trained run, whose project the scripts now take for theirs."""
+    monkeypatch.setattr(train, "HERE", trained)
+    return trained / "weights" / "wonderland"
 
 
 @pytest.mark.parametrize(
@@ -41,25 +54,27 @@ def parts(stdout):
     ],
     ids=str,
 )
-def test_the_text_equals_that_of_the_tutorials_loop(changes):
-    vocab = "".join(map(chr, range(40)))
-    settings = {"vocab": vocab, "seq_length": 30, "units": 64}
+def test_the_text_equals_that_of_the_tutorials_loop(tmp_path, capsys, changes):
+    chars = sorted(set(BOOK.lower()))
+    config = NETWORK | {"vocab": "".join(chars), "units": 64} | changes
     keras.utils.set_random_seed(2)
-    model = train.build_model(train.NETWORK | settings | changes)
+    model = train.build_model(config)
     model.set_weights([6 * weights for weights in model.get_weights()])
+    model.save_weights(tmp_path / "weights-improvement-01-1.0000.weights.h5")
+    (tmp_path / "run.json").write_text(json.dumps(config))
 
-    first = pattern = np.random.randint(40, size=30).tolist()
-    expected = []
-    for _ in range(40):
+    seed = BOOK[:100].lower()
+    pattern, expected = [chars.index(char) for char in seed], ""
+    for _ in range(20):
         x = np.reshape(pattern, (1, len(pattern), 1))
         prediction = model.predict(x, verbose=0)
-        index = int(np.argmax(prediction.reshape(-1, 40)[-1]))
-        expected.append(index)
+        index = int(np.argmax(prediction.reshape(-1, len(chars))[-1]))
+        expected += chars[index]
         pattern = [*pattern[1:], index]
     assert len(set(expected)) > 5  # a text that does not just repeat itself
 
-    written = generate.generate(model, first, 40, 0, np.random.default_rng())
-    assert list(written) == expected
+    written = called(capsys, tmp_path, "--prompt", seed, "--length", 20).out
+    assert parts(written) == (seed, expected)
 
 
 def test_the_output_is_the_tutorials_from_any_folder(finished, tmp_path):
@@ -69,7 +84,7 @@ def test_the_output_is_the_tutorials_from_any_folder(finished, tmp_path):
     assert seed in TEXT
     assert len(generated) == 1000
     assert set(generated) <= set(TEXT)
-    best = train.checkpoints(finished[0] / "weights" / "wonderland")[0]
+    best = train.checkpoints(finished[0] / "weights" / "wonderland")[0][2]
     assert f"Using {best}\n" in ended.stderr
 
 
@@ -87,49 +102,18 @@ def test_a_reader_that_stops_early_is_no_error(finished):
     assert "BrokenPipe" not in ended.stderr
 
 
-@pytest.mark.parametrize(
-    "users",
-    [
-        {},
-        {
-            "CUDA_VISIBLE_DEVICES": "0",
-            "JAX_PLATFORMS": "",
-            "TF_NUM_INTRAOP_THREADS": "7",
-        },
-    ],
-)
-def test_generation_keeps_to_the_cpu_and_its_threads_unless_told_otherwise(
-    project, users
-):
-    ours = {
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "JAX_PLATFORMS": "cpu",
-        "TF_NUM_INTRAOP_THREADS": str(max(1, train.cores // 2)),
-    }
-    environment = {k: v for k, v in USERS_ENVIRONMENT.items() if k not in ours}
-    code = f"""
-import os, runpy, sys
-sys.argv = ["generate.py", "--help"]
-try:
-    runpy.run_path("generate.py", run_name="__main__")
-except SystemExit:
-    print([os.environ[name] for name in {list(ours)}])
-"""
-    ended = run(project, "-c", code, env=environment | users)
-    assert ended.stdout.endswith(f"{list((ours | users).values())}\n")
-
-
-def called(capsys, *args):
-    """Run generate.main and return its stdout and its stderr."""
-    generate.main([str(arg) for arg in args])
-    return capsys.readouterr()
-
-
-@pytest.fixture
-def folder(trained, monkeypatch):
-    """The folder of a trained run, whose project the scripts now take for theirs."""
-    monkeypatch.setattr(train, "HERE", trained)
-    return trained / "weights" / "wonderland"
+def test_the_text_is_utf8_whatever_the_console_and_encoding_are(trained):
+    text, weights = trained / "text.txt", trained / "weights" / "polish"
+    text.write_text(
+        "\\u015bwit i d\\xe9j\\xe0 vu, half a pair: \\ud800, " * 10, "ascii"
+    )
+    args = ["--encoding", "unicode_escape", "--epochs", "1", "--units", "8"]
+    train.main([str(text), *args, "--weights", str(weights)])
+    old_console = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    args = [weights, "--random-seed", 1, "--length", 5]
+    ended = run(trained, "generate.py", *args, env=old_console, encoding="utf-8")
+    assert ended.returncode == 0, ended.stderr
+    assert "świt i déjà vu, half a pair: ?, " in parts(ended.stdout)[0]
 
 
 def test_a_random_seed_repeats_the_text(folder, capsys):
@@ -140,21 +124,9 @@ def test_a_random_seed_repeats_the_text(folder, capsys):
     assert parts(first)[1] != parts(other)[1]
 
 
-def test_an_encoding_is_remembered_and_none_that_stdout_has_is_needed(trained):
-    text, weights = trained / "text.txt", trained / "weights" / "polish"
-    text.write_text("świt i déjà vu, " * 20, encoding="iso8859-16")
-    args = ["--encoding", "iso8859-16", "--epochs", "1", "--units", "8"]
-    train.main([str(text), *args, "--weights", str(weights)])
-    old_console = os.environ | {"PYTHONIOENCODING": "cp1252"}
-    args = [weights, "--random-seed", 1, "--length", 5]
-    ended = run(trained, "generate.py", *args, env=old_console, encoding="cp1252")
-    assert ended.returncode == 0, ended.stderr
-    assert "?wit i déjà vu, " in parts(ended.stdout)[0]
-
-
 def test_one_checkpoint_of_either_network_can_be_named(folder, capsys):
     bigger = folder.with_name("wonderland-bigger")
-    for path in train.checkpoints(folder) + train.checkpoints(bigger):
+    for _, _, path in train.checkpoints(folder) + train.checkpoints(bigger):
         assert called(capsys, path, "--length", 1).err == f"Using {path}\n"
 
 
@@ -169,13 +141,9 @@ def test_a_prompt_ends_the_seed(folder, capsys):
 
 def test_without_its_text_a_network_needs_a_prompt_of_a_whole_window(folder, capsys):
     text, prompt = train.HERE / "data" / "wonderland.txt", "alice was tired " * 10
-    text.write_text(BOOK[:600])
-    line = fails(capsys, generate.main, folder, "--prompt", prompt[:99])
-    assert f"{text} is another text; put the text of these weights back" in line
     text.unlink()
-    line = fails(capsys, generate.main, folder)
-    assert f"cannot read {text}" in line
-    assert "put the text of these weights back, or --prompt 100 characters" in line
+    line = fails(capsys, generate.main, folder, "--prompt", prompt[:99])
+    assert str(text) in line and "--prompt 100 characters" in line
     written = called(capsys, folder, "--length", 1, "--prompt", prompt).out
     assert parts(written)[0] == prompt[-100:]
 
@@ -190,88 +158,37 @@ def test_temperature_samples_from_the_sharpened_or_flattened_distribution():
         np.testing.assert_allclose(frequencies, expected / expected.sum(), atol=0.03)
 
 
-def test_extreme_temperatures_are_the_likeliest_and_the_uniform_choice():
-    prediction, rng = np.array([0.0, 0.2, 0.8], "float32"), np.random.default_rng(0)
-    for temperature, drawn in ((0, {2}), (1e-300, {2}), (1e300, {0, 1, 2})):
-        draws = {generate.choose(prediction, temperature, rng) for _ in range(50)}
-        assert draws == drawn
-
-
-def test_a_damaged_checkpoint_is_passed_over(folder, capsys):
-    damaged, readable = train.checkpoints(folder)
-    damaged.write_bytes(damaged.read_bytes()[:100_000])
-    warning, using = called(capsys, folder, "--length", 1).err.splitlines()
-    assert warning.startswith(f"Warning: passed over {damaged}: damaged, ")
-    assert using == f"Using {readable}"
-
-
-def fails_to_load(capsys, path):
-    """Let generate.py fail on path, and return its warnings of checkpoints."""
-    with pytest.raises(SystemExit, match="2"):
-        generate.main([str(path)])
-    *warnings, error = capsys.readouterr().err.splitlines()
-    assert f"error: no checkpoint in {path} can be loaded" in error
-    return warnings
-
-
-def test_without_a_checkpoint_that_loads_there_is_an_error(folder, capsys):
-    best, second = train.checkpoints(folder)
-    best.write_bytes(b"\x89HDF\r\n\x1a\n")
-    assert f"{best}: damaged, " in fails_to_load(capsys, best)[0]
-    second.write_bytes(b"")
-    assert len(fails_to_load(capsys, folder)) == 2
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"units": 128}, {"layers": 2}, {"vocab": "abc"}, {"dropout": 5}, {"layers": "2"}],
-    ids=str,
-)
-def test_a_run_json_of_another_network_or_of_none_is_an_error(folder, capsys, changes):
-    path = folder / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    warnings = fails_to_load(capsys, folder)
-    assert len(warnings) == 2
-    for warning in warnings:
-        assert str(folder) in warning and "not of run.json's network" in warning
-
-
-def test_an_unusable_run_json_is_an_error_that_changes_nothing(folder, capsys):
-    path, text = folder / "run.json", train.HERE / "data" / "wonderland.txt"
-    path.unlink()
-    for content in (None, "", "{", "null", "[1]", "\0"):
-        if content is not None:
-            path.write_text(content)
-        before = sorted(folder.iterdir())
-        assert f"{path} describes no run: " in fails(capsys, generate.main, folder)
-        line = fails(capsys, train.main, text, "--weights", folder)
-        assert f"{path} describes no run: " in line
-        assert sorted(folder.iterdir()) == before
-
-
-def test_a_run_json_that_names_no_text_is_an_error(folder, capsys):
-    settings = json.loads((folder / "run.json").read_text())
-    del settings["text"], settings["sha256"]
-    (folder / "run.json").write_text(json.dumps(settings))
-    assert "put the text of these weights back" in fails(capsys, generate.main, folder)
-
-
-def test_a_run_without_checkpoints_says_to_train_first(folder, capsys, tmp_path):
-    names = ("nowhere", "", "no.weights.h5", 300 * "x")
-    for missing in (tmp_path / name for name in names):
-        line = fails(capsys, generate.main, missing)
-        assert str(missing) in line and "python train.py" in line
-
-
 def test_weights_that_ship_serve_until_there_are_the_users_own(folder, capsys):
     shipped = Path(shutil.copytree(folder, folder.parent / "pretrained" / folder.name))
-    best = train.checkpoints(folder)[0].name
-    for path in train.checkpoints(folder):  # as in the first epoch of training
+    best = train.checkpoints(folder)[0][2].name
+    for _, _, path in train.checkpoints(folder):  # as in the first epoch of training
         path.unlink()
     err = called(capsys, folder, "--length", 1).err
     assert err == f"Using {shipped / best}\n"
     shutil.copy(shipped / best, folder)
     assert called(capsys, folder, "--length", 1).err == f"Using {folder / best}\n"
+
+
+@pytest.mark.parametrize("name", ["nowhere", "data/wonderland.txt", "old.hdf5", "data"])
+def test_what_is_no_checkpoint_says_what_is_one(folder, capsys, name):
+    (train.HERE / "old.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    line = fails(capsys, generate.main, train.HERE / name)
+    assert str(train.HERE / name) in line and "train.py" in line
+    assert ".hdf5 files of Keras 2" in line
+
+
+@pytest.mark.parametrize("content", [None, "", "{"])
+@pytest.mark.parametrize("main", [train.main, generate.main])
+def test_checkpoints_without_a_run_json_are_left_alone(folder, capsys, content, main):
+    path = folder / "run.json"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    before = sorted(folder.iterdir())
+    text = train.HERE / "data" / "wonderland.txt"
+    args = [text, "--weights", folder] if main is train.main else [folder]
+    assert f"{folder} has no run.json to read: " in fails(capsys, main, *args)
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,11 @@ def rows_of(page):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_weights_have_the_loss_that_the_cards_claim(name):
-    settings = train.read_settings(PRETRAINED / name)
-    model, _ = train.load_best(settings, train.checkpoints(PRETRAINED / name))
-    raw_text = train.load_text(train.TEXT, settings["encoding"])
-    encoded = train.encode(raw_text, settings["vocab"])
+    config = train.read_config(PRETRAINED / name)
+    model = train.build_model(config)
+    train.load_best(model, PRETRAINED / name)
+    raw_text = train.load_text(ROOT / config["text"], config["encoding"])
+    encoded = np.array([config["vocab"].index(char) for char in raw_text])
     loss = measure_loss.loss(model, encoded, 50)
     assert loss == pytest.approx(LOSSES[name], abs=0.002)
     assert f"{LOSSES[name]:.4f}" in CARDS
@@ -41,11 +42,11 @@ def test_the_weights_have_the_loss_that_the_cards_claim(name):
 
 @pytest.mark.parametrize("name", [*LOSSES, "christmas-carol"])
 def test_the_weights_are_the_best_in_the_log_without_the_optimizers_state(name):
-    (path,) = train.checkpoints(PRETRAINED / name)
+    ((*in_name, path),) = train.checkpoints(PRETRAINED / name)
     losses = losses_in(PRETRAINED / name / "log.csv")
     assert list(losses) == list(range(1, len(losses) + 1))
     epoch = min(losses, key=losses.get)
-    assert train.loss_and_epoch(path) == (round(losses[epoch], 4), epoch)
+    assert in_name == [round(losses[epoch], 4), epoch]
     assert f"{losses[epoch]:.4f}" in CARDS
     with h5py.File(path) as file:
         assert "layers" in file and "optimizer" not in file
@@ -89,7 +90,7 @@ def test_the_table_of_runs_is_the_logs():
 def test_the_pages_commands_print_their_samples(page, project, monkeypatch, capsys):
     monkeypatch.setattr(train, "HERE", project)
     monkeypatch.chdir(project)
-    shutil.copy(train.TEXT, project / "data")
+    shutil.copy(ROOT / "data" / "wonderland.txt", project / "data")
     shutil.copytree(PRETRAINED, project / "weights" / "pretrained")
     sample = r"^\$ python generate\.py ?(.*)\n(Seed:\n[\s\S]*?\nDone\.\n)```$"
     samples = re.findall(sample, page, re.MULTILINE)
@@ -115,18 +116,17 @@ def test_the_pages_commands_have_flags_that_exist(script):
 def test_texts_that_are_measured_are_those_of_generate(monkeypatch, capsys):
     monkeypatch.setattr(measure_texts, "LENGTH", 40)
     folder = PRETRAINED / IDEAS
-    settings = train.read_settings(folder)
-    model, _ = train.load_best(settings, train.checkpoints(folder))
-    rngs = [np.random.default_rng(n) for n in range(3)]
-    seeds = {rng: generate.pick_seed(settings, "", rng) for rng in rngs}
-    texts = measure_texts.write(model, seeds, settings["vocab"], 0.5)
+    config = train.read_config(folder)
+    model = train.build_model(config)
+    train.load_best(model, folder)
+    texts = measure_texts.write(model, config, 3, 0.5)
     for n, text in enumerate(texts):
         args = ["--length", "40", "--temperature", "0.5", "--random-seed", str(n)]
         generate.main([str(folder), *args])
         assert capsys.readouterr().out.endswith(f'"\n{text}\nDone.\n')
 
 
-def test_a_loop_is_a_tail_that_repeats_itself():
+def test_loops_and_shared_passages_are_counted_as_the_page_says():
     once = "".join(map(chr, range(1000)))
     assert not measure_texts.loops(once, 200)
     assert measure_texts.loops(once[:700] + 300 * "*", 20)
@@ -134,3 +134,5 @@ def test_a_loop_is_a_tail_that_repeats_itself():
     assert measure_texts.loops(once[100:600] + 4 * cycle, 200)
     assert not measure_texts.loops(once[100:600] + 4 * cycle, 99)
     assert not measure_texts.loops(once[100:700] + 3 * cycle, 200)
+    texts = [once[:300], once[200:500], once[401:700], 2 * once[800:]]
+    assert measure_texts.sharing(texts) == 2

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import BOOK
+from conftest import BOOK, NETWORK, ROOT
 
 import train
 
@@ -15,7 +15,7 @@ def load(path, content, encoding="utf-8"):
 
 
 def test_the_book_has_the_figures_that_the_readme_claims():
-    text = train.load_text(train.TEXT, "utf-8")
+    text = train.load_text(ROOT / "data" / "wonderland.txt", "utf-8")
     assert (len(text), len(set(text))) == (144342, 43)
     assert text.startswith("chapter i. down the rabbit-hole\n\nalice was")
     assert text.endswith("the end\n")
@@ -62,6 +62,36 @@ def test_gutenbergs_header_and_footer_are_removed(tmp_path, start, end):
     assert load(tmp_path / "a.txt", content.replace("\n", "\r\n")) == BODY
 
 
+@pytest.mark.parametrize("scene_break", ["* * *", "***", "**** ****"])
+def test_a_start_line_without_an_end_swallows_nothing_of_the_book(
+    tmp_path, scene_break
+):
+    body = f"\n\nmary had a lamb\n\n{scene_break}\n{BODY}"
+    assert load(tmp_path / "a.txt", f"license\n{STARTS[-1]}{body}{ENDS[0]}") == body
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*",
+        "*END THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.03.08.92*END*",
+    ],
+)
+def test_a_header_of_the_1990s_ends_with_its_small_print(tmp_path, line):
+    book = f"**Etext of Mary**\n\n***START**THE SMALL PRINT!**\nlaws\n{line}{BODY}"
+    assert load(tmp_path / "a.txt", f"{book}{ENDS[-1]}\nlaws") == BODY
+    assert load(tmp_path / "a.txt", f"{book}{ENDS[-1]}\nlaws\n{book}") == 2 * BODY
+    late = f"laws\n{STARTS[0]}{BODY}{ENDS[0]}\n{line}\n"
+    assert load(tmp_path / "a.txt", late) == BODY
+
+
+@pytest.mark.parametrize("start, end", list(zip(STARTS, ENDS, strict=True)))
+def test_of_several_books_in_a_file_each_is_kept(tmp_path, start, end):
+    bodies = [BODY, BODY.replace("lamb", "goat"), BODY.replace("lamb", "calf")]
+    books = [f"\ufefflicense\n{start}{body}{end}\n\nlicense\n" for body in bodies]
+    assert load(tmp_path / "a.txt", "".join(books)) == "".join(bodies)
+
+
 def test_a_text_without_markers_is_taken_whole(tmp_path):
     markdown = (
         BODY + "cut at `*** START OF THE PROJECT GUTENBERG EBOOK`, the\nend of it\n"
@@ -80,14 +110,13 @@ def test_an_epoch_has_the_tutorials_patterns_once_in_a_new_order(every_character
         y = [char_to_int[char] for char in raw_text[i + 1 : i + 101]]
         expected.append((*X, *(y if every_character else y[-1:])))
 
-    encoded = train.encode(raw_text, chars)
-    epochs, steps = train.make_patterns(encoded, 128, every_character)
+    encoded = np.array([char_to_int[char] for char in raw_text])
+    patterns, steps = train.make_patterns(encoded, 128, every_character)
     assert steps == 3
-    orders = []
-    for batches in epochs.take(3):
-        rows = [np.column_stack([X[:, :, 0], y]) for X, y in batches]
-        assert [len(batch) for batch in rows] == [128, 128, 44]
-        orders.append(list(map(tuple, np.concatenate(rows).tolist())))
+    rows = [np.column_stack([X[:, :, 0], y]) for X, y in patterns.take(9)]
+    assert [len(batch) for batch in rows] == 3 * [128, 128, 44]
+    every = list(map(tuple, np.concatenate(rows).tolist()))
+    orders = [every[:300], every[300:600], every[600:]]
     for order in orders:
         assert sorted(order) == sorted(expected)
     first, second, third = orders
@@ -98,12 +127,7 @@ def test_an_epoch_has_the_tutorials_patterns_once_in_a_new_order(every_character
     ("one_hot", "expected"), [(False, [0.25]), (True, [0, 1, 0, 0])]
 )
 def test_characters_go_in_normalized_or_one_hot(one_hot, expected):
-    settings = train.NETWORK | {"vocab": "abcd", "seq_length": 100, "one_hot": one_hot}
-    first_layer = train.build_model(settings).layers[0]
+    config = NETWORK | {"vocab": "abcd", "one_hot": one_hot}
+    first_layer = train.build_model(config).layers[0]
     second_character = np.ones((2, 100, 1))
     assert (np.array(first_layer(second_character)) == expected).all()
-
-
-def test_a_vocabulary_of_more_than_a_byte_is_encoded_too():
-    text = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
-    assert train.encode(text, text).tolist() == list(range(300))
