@@ -13,12 +13,14 @@ import os
 import sys
 from pathlib import Path
 
-# One window at a time is no work for a GPU, whose memory training may hold
-if __name__ == "__main__" and not hasattr(sys, "ps1"):  # in a notebook it would stay
+# One window at a time is no work for a GPU, whose memory a training may need. But in a
+# notebook, later cells would have none.
+if __name__ == "__main__" and not hasattr(sys, "ps1"):
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-import train  # isort: skip - first, as it sets TensorFlow's switches
 import numpy as np
+
+import train
 
 
 def parse_arguments(argv=None):
@@ -50,15 +52,15 @@ def main(argv=None):
         path = path.parent / "pretrained" / path.name
     if not train.checkpoints(path):
         sys.exit(
-            f"No checkpoint in {args.path}. Run train.py, or name a folder that it made "
-            "or a .weights.h5 file there. The .hdf5 files of Keras 2 are not read."
+            f"No checkpoint in {args.path}. Run train.py, or name a folder that it made, "
+            "or a weights-improvement-*.weights.h5 there. Keras 2's .hdf5 is not read."
         )
 
     # define the LSTM model, load the network weights
     config = train.read_config(path if path.is_dir() else path.parent)
     model = train.build_model(config)
     _, _, checkpoint = train.load_best(model, path)
-    model.compile(jit_compile=True)  # XLA halves the time of a character, on CPUs too
+    model.compile(jit_compile=True)  # XLA halves the time of a character
     print("Using", checkpoint, file=sys.stderr)
 
     # pick a random seed
@@ -81,31 +83,32 @@ def main(argv=None):
 
 
 def pick_seed(config, prompt, rng):
-    """Return a random window of the run's text that ends in prompt, or end the program.
+    """Return the last seq_length characters of a random passage of the text and prompt.
 
-    A prompt of a window or more is the seed itself, and needs no text.
+    A prompt of that length needs no text. Ends the program if the text is missing, or
+    if the network does not know a character.
     """
-    seq_length, seed = config["seq_length"], prompt
+    seed, seq_length = prompt, config["seq_length"]
     if len(prompt) < seq_length:
         path = train.HERE / config["text"]
         if not path.exists():
             sys.exit(
-                f"The seed is from {path}. Put it back, or --prompt 100 characters."
+                f"{path} is missing. Put it back, or --prompt {seq_length} letters."
             )
         raw_text = train.load_text(path, config["encoding"])
         end = rng.integers(seq_length, len(raw_text))
         seed = raw_text[:end] + prompt
     seed = seed[-seq_length:]
     if unknown := "".join(sorted(set(seed) - set(config["vocab"]))):
-        sys.exit(f"The network has never seen {unknown!r}. Leave that out of --prompt.")
+        sys.exit(f"The network has not learned {unknown!r}. Leave it out of the seed.")
     return seed
 
 
 def choose(prediction, temperature, rng):
     """Return the index of the likeliest character or, above temperature 0, of a drawn one.
 
-    The n_vocab probabilities of prediction are sharpened by temperatures below 1 and
-    flattened by those above. Source of the draw: the Gumbel-max trick.
+    prediction has n_vocab probabilities. Temperatures below 1 sharpen them before the
+    draw, those above flatten them. The argmax of logits plus Gumbel noise is such a draw.
     """
     if temperature == 0:
         return int(np.argmax(prediction))

@@ -1,4 +1,4 @@
-"""Train a character-level LSTM on a book, as the well-known Keras tutorial does.
+"""Train a character-level LSTM on a book, as Jason Brownlee's Keras tutorial does.
 
     python train.py                 # Alice in Wonderland, the tutorial's first network
     python train.py --bigger        # the tutorial's larger network
@@ -6,8 +6,10 @@
     python train.py mybook.txt      # your own text
 
 The network reads windows of 100 characters and learns to predict the character that
-follows. After each epoch with the lowest loss so far, its weights are saved in
-weights/<name of the text>/, for generate.py, and for the same command to go on from.
+follows. Whenever the loss of an epoch is the lowest so far, the weights are saved in
+weights/<name of the text>/. generate.py reads them, and the same command goes on from
+them. The tutorial: "Text Generation With LSTM Recurrent Neural Networks in Python with
+Keras", https://machinelearningmastery.com/text-generation-lstm-recurrent-neural-networks-python-keras/
 """
 
 import argparse
@@ -21,7 +23,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # less start-up chatter
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # keeps memory between steps
-if os.cpu_count() == 2:  # one thread took 160 ms a step, two 195; more were not tried
+if os.cpu_count() == 2:  # where one thread was faster than two
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
@@ -39,16 +41,20 @@ PRESETS = {  # what a flag sets at once; the flags beside it still win
 def in_range(kind, low, below=math.inf):
     """Return a converter, for argparse, to a kind of number in [low, below)."""
 
-    def number(value):
+    def convert(value):
         if low <= kind(value) < below:
             return kind(value)
         raise argparse.ArgumentTypeError(f"{value!r} is not in [{low}, {below})")
 
-    return number
+    convert.__name__ = kind.__name__  # argparse says "invalid int value"
+    return convert
 
 
 def parse_arguments(argv=None):
-    """Return the command line's arguments, with the tutorial's values as defaults."""
+    """Return the command line's arguments, with the tutorial's values as defaults.
+
+    But the first network has 30 epochs by default, as published losses go up to there.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -57,24 +63,26 @@ def parse_arguments(argv=None):
 
     add = parser.add_argument
     add("text", nargs="?", type=Path, default=alice, help="a book (wonderland.txt)")
-    add("--bigger", action="store_true", help="the tutorial's larger network")
-    add("--epochs", type=whole, default=30, help="train until so many are done (30)")
+    add("--bigger", action="store_true", help="train the tutorial's larger network")
+    add("--epochs", type=whole, default=30, help="train until epoch N (30)")
     add("--batch-size", type=whole, default=128, help="patterns in a step (128)")
-    add("--encoding", default="utf-8", help="of the book (utf-8)")
+    add("--encoding", default="utf-8", help="encoding of the book (utf-8)")
     add("--weights", type=Path, help="folder to save in (weights/<book>-<flags>)")
     add("--random-seed", type=in_range(int, 0, 2**32), help="repeat random choices")
 
     add = parser.add_argument_group("the tutorial's ideas").add_argument
     add("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
-    add("--units", type=whole, default=256, help="of each LSTM layer (256)")
-    add("--layers", type=whole, default=1, help="of LSTM (1)")
+    add("--units", type=whole, default=256, help="memory units of an LSTM layer (256)")
+    add("--layers", type=whole, default=1, help="number of LSTM layers (1)")
     add("--dropout", type=fraction, default=0.2, help="after each LSTM layer (0.2)")
     add("--input-dropout", type=fraction, default=0.0, help="of the input (0)")
 
     add = parser.add_argument_group("not in the tutorial").add_argument
     add("--every-character", action="store_true", help="predict after each character")
-    add("--validation-split", type=fraction, default=0.0, help="hold out the end (0)")
-    add("--clip-norm", type=in_range(float, 1e-9), help="shorten longer gradients")
+    add(
+        "--validation-split", type=fraction, default=0.0, help="do not train on the end"
+    )
+    add("--clip-norm", type=in_range(float, 1e-9), help="limit the gradient's length")
 
     args = parser.parse_args(argv)
     for name, preset in PRESETS.items():
@@ -101,17 +109,21 @@ def main(argv=None):
     n_trained = n_chars - int(n_chars * args.validation_split)
     print("Total Characters: ", n_chars)
     print("Total Vocab: ", n_vocab)
-    print("Total Patterns: ", n_trained - SEQ_LENGTH)
 
     # prepare the dataset of input to output pairs encoded as integers
-    encoded = np.fromiter((char_to_int[char] for char in raw_text), "uint16", n_chars)
-    how = args.batch_size, args.every_character
-    patterns, steps = make_patterns(encoded[:n_trained], *how)
+    small = np.min_scalar_type(n_vocab)  # a byte for a character, of most texts
+    encoded = np.fromiter((char_to_int[char] for char in raw_text), small, n_chars)
+    patterns, steps = make_patterns(
+        encoded[:n_trained], args.batch_size, args.every_character
+    )
     held_out, held_out_steps = None, None
     if args.validation_split:
-        held_out, held_out_steps = make_patterns(encoded[n_trained:], *how)
+        held_out, held_out_steps = make_patterns(
+            encoded[n_trained:], args.batch_size, args.every_character
+        )
+    print("Total Patterns: ", n_trained - SEQ_LENGTH)
 
-    # define the LSTM model (its first layer normalizes, its loss one-hot encodes)
+    # define the LSTM model; its loss one-hot encodes the output variable
     config = describe_run(args, raw_text, chars)
     model = build_model(config)
     adam = keras.optimizers.Adam(global_clipnorm=args.clip_norm)
@@ -147,41 +159,57 @@ def main(argv=None):
         verbose="auto" if sys.stdout.isatty() else 2,  # no bar in a log file
     )
     if model.stop_training:
-        sys.exit(f'The loss is no number. Go on by --clip-norm 1 --weights "{folder}"')
+        sys.exit(f'The loss is NaN. Go on with --clip-norm 1 --weights "{folder}".')
     print(f'To write with the best weights: python generate.py "{folder}"')
 
 
 def load_text(path, encoding):
-    """Return a text file in lower case, without what Project Gutenberg adds to books.
+    """Return a file's text in lower case, without Project Gutenberg's additions.
 
-    Of several books in one file, each is kept. Ends the program if path holds no text
-    in encoding, or too little for a pattern.
+    Ends the program if path holds no text in encoding, or too little for a pattern.
     """
     try:
         text = path.read_text(encoding).removeprefix("\ufeff").lower()
     except (OSError, LookupError, ValueError) as error:
-        sys.exit(f"Cannot read {path}: {error}. Name a text file and its --encoding.")
-    gutenberg = "of (?:th(?:e|is) )?project gutenberg"
-    start = rf"(?m:^[* ]*start {gutenberg}(?:[^*\n]*\n?[^*\n]*\*\*\*|.*))"
-    end = rf"(?m:^[* ]*end {gutenberg})"
-    if not re.search(start, text):  # the 1990s marked the end of the header only
-        start = r"(?m:^\*end[* ]*the small print!.*)"
-    text = re.sub(rf"{end}[\s\S]*?({start}|\Z)", r"\1", text)  # up to the next book
-    header, *books = re.split(start, text)
-    text = "".join(books) or header
+        sys.exit(
+            f"Cannot read {path}: {error}. Name train.py a text and its --encoding."
+        )
+    text = strip_gutenberg(text)
     if len(text) <= SEQ_LENGTH:
         sys.exit(f"{path} has only {len(text)} characters. Name a longer text.")
     return text
 
 
+def strip_gutenberg(text):
+    """Return a text in lower case without Project Gutenberg's headers and footers.
+
+    If it holds several books, all of them are kept. The lines that are looked for:
+
+    *** start of the project gutenberg ebook alice's adventures in wonderland ***
+    *end*the small print! for public domain etexts*ver.04.29.93*end*
+    end of the project gutenberg ebook of alice's adventures in wonderland
+
+    The first may go on in the next line. Texts of the 1990s have the second instead,
+    which in later ones can stand behind the book.
+    """
+    gutenberg = "of (?:th(?:e|is) )?project gutenberg"
+    start = rf"(?m:^[* ]*start {gutenberg}(?:[^*\n]*\n?[^*\n]*\*\*\*|.*))"
+    end = rf"(?m:^[* ]*end {gutenberg})"
+    if not re.search(start, text):
+        start = r"(?m:^\*end[* ]*the small print!.*)"
+    footer = rf"{end}[\s\S]*?({start}|\Z)"  # with the header of the book after it
+    header, *books = re.split(start, re.sub(footer, r"\1", text))
+    return "".join(books) or header
+
+
 def make_patterns(encoded, batch_size, every_character=False):
     """Return an endless dataset of a text's patterns, and the steps of an epoch.
 
-    encoded holds the characters' indices. A batch is a pair of indices: X of shape
-    (batch, SEQ_LENGTH, 1) and y of shape (batch,), the characters after the windows,
-    or, for every_character, (batch, SEQ_LENGTH), the characters after each of X. Each
-    epoch has each pattern once, in a new random order. Windows are cut when their
-    batch comes, so memory holds no more than the text and an order.
+    encoded holds the indices of the text's characters, and so do the two arrays of a
+    batch: X of shape (batch, SEQ_LENGTH, 1), the windows, and y of shape (batch,), the
+    characters after them, or, for every_character, (batch, SEQ_LENGTH), those after
+    each of X. An epoch has each pattern once, in a new random order. Windows are cut
+    when their batch comes, so memory holds no more than the text and an order.
     """
     n_patterns = len(encoded) - SEQ_LENGTH
     if n_patterns < 1:
@@ -191,10 +219,12 @@ def make_patterns(encoded, batch_size, every_character=False):
     def cut(starts):
         windows = tf.gather(text, starts[:, None] + tf.range(SEQ_LENGTH + 1))
         y = windows[:, 1:] if every_character else windows[:, -1]
+        # reshape X to be [samples, time steps, features]
         return windows[:, :-1, None], y
 
-    numbers = tf.data.Dataset.from_tensors(n_patterns).repeat()
-    orders = numbers.map(lambda n: tf.random.shuffle(tf.range(n)))
+    # for each epoch an order of the windows, in batches of where they start
+    orders = tf.data.Dataset.from_tensors(n_patterns).repeat()
+    orders = orders.map(lambda n: tf.random.shuffle(tf.range(n)))
     starts = orders.flat_map(
         lambda order: tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
     )
@@ -204,16 +234,16 @@ def make_patterns(encoded, batch_size, every_character=False):
 def build_model(config):
     """Return the network that config, a run.json, describes, with random weights.
 
-    Its input are characters' indices, (batch, seq_length, 1). Its output are their
-    probabilities after the window, (batch, n_vocab), or, for every_character, after
-    each character of the window, (batch, seq_length, n_vocab).
+    Input: characters' indices, (batch, seq_length, 1). Output: the probabilities of the
+    next character, (batch, n_vocab) or, for every_character, of the one after each of
+    the window, (batch, seq_length, n_vocab).
     """
     n_vocab = len(config["vocab"])
     model = keras.Sequential([keras.Input((config["seq_length"], 1))])
     if config["one_hot"]:
         model.add(layers.CategoryEncoding(n_vocab, output_mode="one_hot"))
     else:
-        model.add(layers.Rescaling(1 / n_vocab))
+        model.add(layers.Rescaling(1 / n_vocab))  # normalize
     if config["input_dropout"]:
         model.add(layers.Dropout(config["input_dropout"]))
     for layer in range(1, config["layers"] + 1):
@@ -238,7 +268,7 @@ def describe_run(args, raw_text, chars):
 
 
 def run_folder(args):
-    """Return weights/<text>-<preset>-<flags>, of all flags that make another run."""
+    """Return weights/<text>-<preset>-<flags>, with each flag that differs from usual."""
     presets = [name for name in PRESETS if getattr(args, name)]
     usual = vars(parse_arguments([f"--{name}" for name in presets]))
     name = "-".join([args.text.stem, *presets])
@@ -253,12 +283,12 @@ def run_folder(args):
 def go_on_or_start(model, folder, config):
     """Load folder's best checkpoint into model, and return its epoch and loss.
 
-    They are 0 and None if there is none. Records config in folder's run.json. Ends the
-    program if what is there is not of this run.
+    They are 0 and infinity if there is none. Records config in folder's run.json. Ends
+    the program, and changes nothing, if the files there are of something else.
     """
-    epoch, loss = 0, None
-    files = list(folder.iterdir()) if folder.exists() else []
-    there = read_config(folder) if files else config
+    epoch, loss, there = 0, math.inf, config
+    if checkpoints(folder) or (folder / "log.csv").exists():
+        there = read_config(folder)
     if checkpoints(folder):
         if there["sha256"] != config["sha256"]:
             sys.exit(f"{folder} is of another text. Name another folder by --weights.")
@@ -267,11 +297,11 @@ def go_on_or_start(model, folder, config):
                 sys.exit(f"{folder} has other {key}. Name another folder by --weights.")
         model.optimizer.build(model.trainable_variables)  # or its state is not loaded
         loss, epoch, path = load_best(model, folder)
-        print(f"Going on from {path}: {epoch} of {config['epochs']} epochs are done")
+        print(f"Going on from {path}, after epoch {epoch} of {config['epochs']}")
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / "run.json.new"
     new.write_text(json.dumps(config, default=str, indent=1) + "\n", "utf-8")
-    new.replace(folder / "run.json")  # which a full disk leaves as it was
+    new.replace(folder / "run.json")  # so that a full disk cannot spoil it
     return epoch, loss
 
 
@@ -285,7 +315,7 @@ def read_config(folder):
 
 def checkpoint_path(folder, bigger):
     """Return the path, for Keras to fill in, of folder's checkpoints."""
-    folder = str(folder).replace("{", "{{").replace("}", "}}")  # no fields of Keras's
+    folder = str(folder).replace("{", "{{").replace("}", "}}")  # Keras fills in {…}
     name = "weights-improvement-{epoch:02d}-{loss:.4f}"
     return f"{folder}/{name}{'-bigger' if bigger else ''}.weights.h5"
 
@@ -327,6 +357,6 @@ if __name__ == "__main__":
             "\nStopped. The same command goes on from the best epoch, if one ended."
         )
     except (OSError, RuntimeError) as error:  # RuntimeError: h5py's, of a full disk
-        advice = "Make room, or name other --weights. Earlier checkpoints are whole."
+        advice = "If the disk is full, make room. Earlier checkpoints are whole."
         print(f"{error}\n{advice}", file=sys.stderr, flush=True)
         os._exit(1)  # h5py crashes when it closes a file that was cut short

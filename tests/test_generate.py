@@ -136,14 +136,14 @@ def test_a_prompt_ends_the_seed(folder, capsys):
     prompted = parts(called(capsys, *args, "--prompt", "Alice was ").out)[0]
     assert prompted == seed[10:] + "alice was "
     line = fails(capsys, generate.main, folder, "--prompt", "Alice: 4 % ~")
-    assert "--prompt" in line and "'%4~'" in line
+    assert "'%4~'" in line
 
 
 def test_without_its_text_a_network_needs_a_prompt_of_a_whole_window(folder, capsys):
     text, prompt = train.HERE / "data" / "wonderland.txt", "alice was tired " * 10
     text.unlink()
     line = fails(capsys, generate.main, folder, "--prompt", prompt[:99])
-    assert str(text) in line and "--prompt 100 characters" in line
+    assert str(text) in line and "--prompt 100 letters" in line
     written = called(capsys, folder, "--length", 1, "--prompt", prompt).out
     assert parts(written)[0] == prompt[-100:]
 
@@ -174,7 +174,7 @@ def test_what_is_no_checkpoint_says_what_is_one(folder, capsys, name):
     (train.HERE / "old.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n")
     line = fails(capsys, generate.main, train.HERE / name)
     assert str(train.HERE / name) in line and "train.py" in line
-    assert ".hdf5 files of Keras 2" in line
+    assert "Keras 2's .hdf5" in line
 
 
 @pytest.mark.parametrize("content", [None, "", "{"])
