@@ -381,6 +381,8 @@ def test_a_run_of_another_text_or_network_is_left_alone(trained, capsys, change)
 
 def interrupt(project, command, kind, ready):
     """Send a signal to a script that is ready, and return its status and stderr."""
+    # Where a shell has put the tests into the background, scripts would ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=project,
@@ -392,7 +394,7 @@ def interrupt(project, command, kind, ready):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(kind)
-    stderr = process.communicate()[1]
+    stderr = process.communicate(timeout=60)[1]
     return process.returncode, stderr
 
 
