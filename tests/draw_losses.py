@@ -13,10 +13,10 @@ import matplotlib.pyplot as plt
 
 PRETRAINED = Path(__file__).resolve().parents[1] / "weights" / "pretrained"
 NETWORKS = {
-    "wonderland": "first network",
-    "wonderland-bigger": "larger network",
-    "wonderland-one-hot-every-character": "one-hot, every character",
-    "christmas-carol": "A Christmas Carol",
+    "wonderland": "first",
+    "wonderland-bigger": "larger",
+    "wonderland-modern": "modern",
+    "christmas-carol": "Carol",
 }
 PUBLISHED = {
     "tutorial": {19: 1.9435, 47: 1.2219},

@@ -1,11 +1,13 @@
 """The weights that ship: that they are real, and that the pages say what they do."""
 
+import builtins
 import re
 import shlex
 import shutil
 from pathlib import Path
 
 import h5py
+import keras
 import measure_loss
 import measure_texts
 import numpy as np
@@ -18,8 +20,9 @@ import train
 PRETRAINED = ROOT / "weights" / "pretrained"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CARDS = (PRETRAINED / "README.md").read_text(encoding="utf-8")
-IDEAS = "wonderland-one-hot-every-character"
-LOSSES = {"wonderland": 1.5655, "wonderland-bigger": 0.9330, IDEAS: 0.9996}
+RUNS = (ROOT / "tests" / "runs" / "README.md").read_text(encoding="utf-8")
+MODERN = "wonderland-modern"
+LOSSES = {"wonderland": 1.5655, "wonderland-bigger": 0.9330, MODERN: 1.0281}
 
 
 def rows_of(page):
@@ -56,8 +59,8 @@ def test_the_readmes_losses_are_the_logs():
     rows = {cells[0]: cells[1:] for cells in rows_of(README)}
     epochs = [int(epoch) for epoch in rows["loss at epoch"]]
     for what, name in (
-        ("one layer", "wonderland"),
-        ("two layers", "wonderland-bigger"),
+        ("first", "wonderland"),
+        ("larger", "wonderland-bigger"),
     ):
         losses = losses_in(PRETRAINED / name / "log.csv")
         known = [losses.get(epoch) for epoch in epochs]
@@ -67,7 +70,7 @@ def test_the_readmes_losses_are_the_logs():
 def test_the_table_of_runs_is_the_logs():
     logs = {path.stem: losses_in(path) for path in (ROOT / "tests/runs").glob("*.csv")}
     assert logs["seed-2"] == losses_in(PRETRAINED / "wonderland" / "log.csv")
-    rows = {cells[0]: cells[1:] for cells in rows_of(CARDS) if len(cells) == 7}
+    rows = {cells[0]: cells[1:] for cells in rows_of(RUNS) if len(cells) == 7}
     assert len(rows) == len(logs) + 2  # the header, and what was published
     for name, losses in logs.items():
         assert list(losses) == list(range(1, 31))
@@ -105,17 +108,49 @@ def test_the_pages_commands_print_their_samples(page, project, monkeypatch, caps
 
 @pytest.mark.parametrize("script", [train, generate], ids=["train", "generate"])
 def test_the_pages_commands_have_flags_that_exist(script):
-    command = rf"`[^`\n]*python {script.__name__}\.py([^`\n;]*)`"
-    commands = re.findall(command, README + CARDS)
+    command = rf"python {script.__name__}\.py([^`\n;&|]*)"
+    commands = re.findall(command, README + CARDS + RUNS)
     assert len(commands) >= 5
     for args in commands:
         if args != " --help":
             script.parse_arguments(shlex.split(args))
 
 
+def old_lines():
+    """Return the README's lines of the old listing, each with the message it ends in."""
+    line = r"^\| `([^`]+)`[^|]*"
+    message = r"\| [^`|]*(``?)(\w+(?:Error|Warning)): (.+?) ?\2(?!`)"
+    return [
+        (m[1], m[3], m[4]) for m in re.finditer(line + message, README, re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize(("line", "kind", "message"), old_lines())
+def test_an_old_line_is_answered_as_the_readme_says(line, kind, message):
+    model = keras.Sequential()
+    if not line.startswith("model.add"):
+        model.add(keras.Input((100, 1)))
+        model.add(keras.layers.LSTM(2))
+        model.compile(loss="mse")
+    names = {
+        "ModelCheckpoint": keras.callbacks.ModelCheckpoint,
+        "LSTM": keras.layers.LSTM,
+        "model": model,
+        "X": np.zeros((2, 100, 1)),
+        "y": np.zeros((2, 2)),
+    }
+    expected = pytest.warns if kind.endswith("Warning") else pytest.raises
+    with expected(getattr(builtins, kind), match=re.escape(message)):
+        exec(line, names)  # noqa: S102 - what it runs stands in the README
+
+
+def test_the_readme_has_the_old_lines_that_break():
+    assert len(old_lines()) == 7
+
+
 def test_texts_that_are_measured_are_those_of_generate(monkeypatch, capsys):
     monkeypatch.setattr(measure_texts, "LENGTH", 40)
-    folder = PRETRAINED / IDEAS
+    folder = PRETRAINED / MODERN
     config = train.read_config(folder)
     model = train.build_model(config)
     train.load_best(model, folder)

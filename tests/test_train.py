@@ -106,6 +106,8 @@ def test_bare_commands_train_as_the_tutorial_does_and_flags_win_over_presets():
     assert small.clip_norm is bigger.clip_norm is None
     mixed = train.parse_arguments(["--bigger", "--layers", "3", "--epochs", "7"])
     assert (mixed.layers, mixed.epochs, mixed.batch_size) == (3, 7, 64)
+    modern = train.parse_arguments(["--modern", "--dropout", "0.3"])
+    assert (modern.one_hot, modern.every_character, modern.dropout) == (True, True, 0.3)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +211,8 @@ def test_a_random_seed_repeats_the_run(tmp_path):
     ("flags", "name"),
     [
         (
-            "--one-hot --every-character --units 8 --dropout 0.20 --random-seed 3",
-            "a {b}-random-seed-3-one-hot-units-8-every-character",
+            "--modern --units 8 --layers 1 --dropout 0.20 --random-seed 3",
+            "a {b}-modern-random-seed-3-units-8-layers-1-dropout-0.2",
         ),
         (
             "--bigger --layers 3 --units 8 --input-dropout 0.10 --batch-size 80",
