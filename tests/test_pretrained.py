@@ -119,7 +119,7 @@ def test_the_pages_commands_have_flags_that_exist(script):
 def old_lines():
     """Return the README's lines of the old listing, each with the message it ends in."""
     line = r"^\| `([^`]+)`[^|]*"
-    message = r"\| [^`|]*(``?)(\w+(?:Error|Warning)): (.+?) ?\2(?!`)"
+    message = r"\| [^`|]*(``?) ?(\w+(?:Error|Warning)): (.+?) ?\2(?!`)"
     return [
         (m[1], m[3], m[4]) for m in re.finditer(line + message, README, re.MULTILINE)
     ]

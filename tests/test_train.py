@@ -335,8 +335,9 @@ def test_a_run_that_died_before_its_first_checkpoint_claims_nothing(tmp_path, le
 @pytest.mark.parametrize("fraction", [0, 0.99])
 @pytest.mark.parametrize("script", [train, generate])
 def test_a_checkpoint_cut_short_is_passed_over_unless_it_is_the_last(
-    trained, capsys, script, fraction
+    trained, monkeypatch, capsys, script, fraction
 ):
+    monkeypatch.setattr(train, "HERE", trained)
     folder = trained / "weights" / "wonderland"
     text = trained / "data" / "wonderland.txt"
     args = [folder, "--length", 1]
