@@ -92,9 +92,7 @@ def pick_seed(config, prompt, rng):
     if len(prompt) < seq_length:
         path = train.HERE / config["text"]
         if not path.exists():
-            sys.exit(
-                f"{path} is missing. Put it back, or --prompt {seq_length} letters."
-            )
+            sys.exit(f"No {path}. Put it back, or --prompt {seq_length} letters.")
         raw_text = train.load_text(path, config["encoding"])
         end = rng.integers(seq_length, len(raw_text))
         seed = raw_text[:end] + prompt

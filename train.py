@@ -62,10 +62,7 @@ def in_range(kind, low, below=math.inf):
 
 
 def parse_arguments(argv=None):
-    """Return the command line's arguments, with the tutorial's values as defaults.
-
-    But the first network has 30 epochs by default, as published losses go up to there.
-    """
+    """Return the command line's arguments, by default the tutorial's, but 30 epochs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -184,9 +181,7 @@ def load_text(path, encoding):
     try:
         text = path.read_text(encoding).removeprefix("\ufeff").lower()
     except (OSError, LookupError, ValueError) as error:
-        sys.exit(
-            f"Cannot read {path}: {error}. Name train.py a text and its --encoding."
-        )
+        sys.exit(f"Cannot read {path}: {error}. Name a text and its --encoding.")
     text = strip_gutenberg(text)
     if len(text) <= SEQ_LENGTH:
         sys.exit(f"{path} has only {len(text)} characters. Name a longer text.")
@@ -366,9 +361,7 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit(
-            "\nStopped. The same command goes on from the best epoch, if one ended."
-        )
+        sys.exit("\nStopped. The same command goes on from the best epoch, if any.")
     except (OSError, RuntimeError) as error:  # RuntimeError: h5py's, of a full disk
         advice = "If the disk is full, make room. Earlier checkpoints are whole."
         print(f"{error}\n{advice}", file=sys.stderr, flush=True)
