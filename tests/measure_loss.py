@@ -27,11 +27,16 @@ def loss(model, encoded, step):
     return -np.log(likelihood).mean()
 
 
+def encode(config):
+    """Return the indices of the characters of a run's text, as a NumPy array."""
+    raw_text = train.load_text(ROOT / config["text"], config["encoding"])
+    return np.array([config["vocab"].index(char) for char in raw_text])
+
+
 def print_losses(folder):
     """Print the rows of a folder's checkpoints, by epoch."""
     config = train.read_config(folder)
-    raw_text = train.load_text(ROOT / config["text"], config["encoding"])
-    encoded = np.array([config["vocab"].index(char) for char in raw_text])
+    encoded = encode(config)
     n_trained = len(encoded) - int(len(encoded) * config["validation_split"])
     model = train.build_model(config)
     for epoch, path in sorted(found[1:] for found in train.checkpoints(folder)):

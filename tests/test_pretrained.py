@@ -36,9 +36,7 @@ def test_the_weights_have_the_loss_that_the_cards_claim(name):
     config = train.read_config(PRETRAINED / name)
     model = train.build_model(config)
     train.load_best(model, PRETRAINED / name)
-    raw_text = train.load_text(ROOT / config["text"], config["encoding"])
-    encoded = np.array([config["vocab"].index(char) for char in raw_text])
-    loss = measure_loss.loss(model, encoded, 50)
+    loss = measure_loss.loss(model, measure_loss.encode(config), 50)
     assert loss == pytest.approx(LOSSES[name], abs=0.002)
     assert f"{LOSSES[name]:.4f}" in CARDS
 
