@@ -170,7 +170,8 @@ def main(argv=None):
     )
     if model.stop_training:
         sys.exit(f'The loss is NaN. Go on with --clip-norm 1 --weights "{folder}".')
-    print(f'To write with the best weights: python generate.py "{folder}"')
+    flag = " --temperature 0.45" if args.modern else ""  # as its greedy texts loop
+    print(f'To write with the best weights: python generate.py "{folder}"{flag}')
 
 
 def load_text(path, encoding):

@@ -227,10 +227,14 @@ def test_an_idea_trains_in_a_folder_of_its_own_goes_on_and_generates(
     text = (project / "data" / "wonderland.txt").rename(project / "a {b}.txt")
     for epochs in ("1", "2"):
         train.main([str(text), *flags.split(), "--epochs", epochs])
-    assert ", after epoch 1 of 2\n" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert ", after epoch 1 of 2\n" in printed
     folder = project / "weights" / name
     assert list(folder.parent.iterdir()) == [folder]
-    generate.main([str(folder), "--length", "5"])
+    _, _, *words = shlex.split(printed.splitlines()[-1].split(": ", 1)[1])
+    assert words[0] == str(folder)
+    assert ("--temperature" in words) == ("--modern" in flags)
+    generate.main([*words, "--length", "5"])
     assert "Done." in capsys.readouterr().out
 
 
