@@ -52,10 +52,10 @@ def run(project, *command, **options):
     )
 
 
-def losses_in(log):
+def losses_in(log, kind="loss"):
     """Return the losses in a log.csv by epoch, counted from 1."""
     with log.open(newline="") as file:
-        return {int(r["epoch"]) + 1: float(r["loss"]) for r in csv.DictReader(file)}
+        return {int(r["epoch"]) + 1: float(r[kind]) for r in csv.DictReader(file)}
 
 
 def fails(capsys, main, *args):

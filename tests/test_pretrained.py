@@ -85,6 +85,19 @@ def test_the_table_of_runs_is_the_logs():
         ]
 
 
+def test_the_table_of_the_search_is_the_logs():
+    rows = [
+        cells for cells in rows_of(RUNS) if len(cells) == 5 and "0" < cells[1] < "9"
+    ]
+    logs = list((ROOT / "tests/runs/search").glob("*.csv"))
+    logged = [
+        (str(epoch), f"{loss:.4f}")
+        for log in logs
+        for epoch, loss in losses_in(log, "val_loss").items()
+    ]
+    assert sorted((cells[1], cells[4]) for cells in rows) == sorted(logged)
+
+
 @pytest.mark.parametrize("page", [README, CARDS], ids=["README.md", "the cards"])
 def test_the_pages_commands_print_their_samples(page, project, monkeypatch, capsys):
     monkeypatch.setattr(train, "HERE", project)
