@@ -144,6 +144,14 @@ def test_on_a_gpu_every_lstm_layer_trains_by_cudnn(changes, monkeypatch):
 # What a run prints and leaves behind
 
 
+def command_printed(stdout):
+    """Return the words, after python, of the command that a training's output ends in."""
+    _, command = stdout.splitlines()[-1].split(": ", 1)
+    python, *words = shlex.split(command)
+    assert python == "python"
+    return words
+
+
 def test_training_prints_the_tutorials_lines_and_how_to_write(finished):
     project, small, bigger = finished
     assert (small.returncode, bigger.returncode) == (0, 0), small.stderr + bigger.stderr
@@ -151,9 +159,7 @@ def test_training_prints_the_tutorials_lines_and_how_to_write(finished):
     assert small.stdout.startswith(f"Total Characters:  500\n{summary}")
     assert "\nEpoch 2/2\n" in small.stdout and "\n4/4 - " in small.stdout
     assert "\b" not in small.stdout  # a bar is for a terminal
-    _, command = small.stdout.splitlines()[-1].split(": ", 1)
-    python, *words = shlex.split(command)
-    assert python == "python"
+    words = command_printed(small.stdout)
     assert "Done." in run(project, *words, "--length", 1).stdout
 
 
@@ -231,8 +237,8 @@ def test_an_idea_trains_in_a_folder_of_its_own_goes_on_and_generates(
     assert ", after epoch 1 of 2\n" in printed
     folder = project / "weights" / name
     assert list(folder.parent.iterdir()) == [folder]
-    _, _, *words = shlex.split(printed.splitlines()[-1].split(": ", 1)[1])
-    assert words[0] == str(folder)
+    script, *words = command_printed(printed)
+    assert (script, words[0]) == ("generate.py", str(folder))
     assert ("--temperature" in words) == ("--modern" in flags)
     generate.main([*words, "--length", "5"])
     assert "Done." in capsys.readouterr().out
