@@ -2,13 +2,15 @@
 
     python tests/measure_speed.py [ROUNDS]
 
-Prints a Markdown table: the medians over ROUNDS (5) rounds, and the medians' ratio. In
-each round the two sides take turns, each in a process of its own and timed from outside
-by what it prints. Ours are the scripts, the tutorial's is its listing with the changes
-that Keras 3 forces.
+Prints what the machine is, and a Markdown table: medians and ranges over ROUNDS (5)
+rounds, and the medians' ratio. In each round the two sides take turns, each in a process
+of its own and timed from outside by what it prints. Ours are the scripts. The tutorial's
+is its listing with the changes that Keras 3 forces, for larger with a second layer. For
+modern, which is not the tutorial's, it is the same network, fed from arrays.
 """
 
 import os
+import platform
 import pty
 import re
 import statistics
@@ -21,13 +23,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "data" / "wonderland.txt"
 LISTING = [__file__, "--listing"]
-BYTES_A_PATTERN = 2600  # of the tutorial's lists, measured on a text of 1 MB
+ARRAYS_A_CHARACTER = 2600  # bytes of the tutorial's lists and arrays, on 1 MB of text
 
 
 def listing(job, path):
-    """Train or generate as the tutorial does."""
+    """Train first, larger or modern, or generate, as the tutorial does."""
     import keras
     import numpy as np
+    from keras import layers
     from keras.layers import LSTM, Dense, Dropout
 
     raw_text = Path(path).read_text(encoding="utf-8").lower()
@@ -38,14 +41,31 @@ def listing(job, path):
     for i in range(len(raw_text) - 100):
         dataX.append([char_to_int[char] for char in raw_text[i : i + 100]])
         dataY.append(char_to_int[raw_text[i + 100]])
-    X = np.reshape(dataX, (len(dataX), 100, 1)) / float(n_vocab)
-    y = keras.utils.to_categorical(dataY)
-    model = keras.Sequential([keras.Input((X.shape[1], X.shape[2]))])
-    model.add(LSTM(256))
-    model.add(Dropout(0.2))
-    model.add(Dense(y.shape[1], activation="softmax"))
-    model.compile(loss="categorical_crossentropy", optimizer="adam")
-    if job == "train":
+    loss, optimizer = "categorical_crossentropy", "adam"
+    if job == "modern":
+        X = np.reshape(dataX, (len(dataX), 100, 1))
+        y = np.column_stack([X[:, 1:, 0], dataY])
+        model = keras.Sequential([keras.Input((100, 1))])
+        model.add(layers.CategoryEncoding(n_vocab, output_mode="one_hot"))
+        model.add(Dropout(0.1))
+        for _ in range(2):
+            model.add(LSTM(256, return_sequences=True))
+            model.add(Dropout(0.6))
+        model.add(Dense(n_vocab, activation="softmax"))
+        loss = "sparse_categorical_crossentropy"
+        optimizer = keras.optimizers.Adam(global_clipnorm=1.0)
+    else:
+        X = np.reshape(dataX, (len(dataX), 100, 1)) / float(n_vocab)
+        y = keras.utils.to_categorical(dataY)
+        model = keras.Sequential([keras.Input((X.shape[1], X.shape[2]))])
+        if job == "larger":
+            model.add(LSTM(256, return_sequences=True))
+            model.add(Dropout(0.2))
+        model.add(LSTM(256))
+        model.add(Dropout(0.2))
+        model.add(Dense(y.shape[1], activation="softmax"))
+    model.compile(loss=loss, optimizer=optimizer)
+    if job != "generate":
         checkpoint = keras.callbacks.ModelCheckpoint(
             "weights-improvement-{epoch:02d}-{loss:.4f}.weights.h5",
             monitor="loss",
@@ -54,7 +74,8 @@ def listing(job, path):
             save_weights_only=True,
             mode="min",
         )
-        model.fit(X, y, epochs=20, batch_size=128, callbacks=[checkpoint])
+        batch_size = 128 if job == "first" else 64
+        model.fit(X, y, epochs=20, batch_size=batch_size, callbacks=[checkpoint])
     pattern = dataX[np.random.randint(0, len(dataX) - 1)]
     print('Seed:\n"', "".join(chars[value] for value in pattern), '"')
     for _ in range(1000):
@@ -97,18 +118,37 @@ def measure(command, progress, first, last):
     return milliseconds, peak
 
 
-def print_row(what, theirs, ours):
-    """Print a row of the table: two figures and their ratio."""
-    print(f"| {what} | {theirs:.2f} | {ours:.2f} | {theirs / ours:.2f} |", flush=True)
+def print_row(what, *cells):
+    print(f"| {what} | {' | '.join(cells)} |", flush=True)
 
 
 def compare_times(what, theirs, ours, progress, first, last, rounds):
-    """Print the row of two commands' median times, in ms a unit of progress."""
+    """Print the row of two commands' times, in ms a unit of progress."""
     sides = [], []
     for _ in range(rounds):
         for command, times in zip((theirs, ours), sides, strict=True):
             times.append(measure(command, progress, first, last)[0])
-    print_row(what, *map(statistics.median, sides))
+    digits = 0 if progress is steps else 1
+    cells = [
+        f"{statistics.median(times):.{digits}f} "
+        f"({min(times):.{digits}f}–{max(times):.{digits}f})"
+        for times in sides
+    ]
+    theirs, ours = map(statistics.median, sides)
+    print_row(what, *cells, f"{theirs / ours:.2f}")
+
+
+def machine():
+    """Return the processor's name, whether it has AVX-512, and the number of cores."""
+    facts = Path("/proc/cpuinfo")
+    facts = facts.read_text() if facts.exists() else ""
+    name = [
+        re.search(rf"^{key}\s*: (.*)$", facts, re.MULTILINE)
+        for key in ("model name", "cpu family", "model")
+    ]
+    name = ", ".join(found[1] for found in name if found) or platform.processor()
+    avx = "with" if "avx512f" in facts else "without"
+    return f"{name} (name, family, model), {avx} AVX-512, {os.cpu_count()} cores"
 
 
 def main():
@@ -116,31 +156,33 @@ def main():
         return listing(*sys.argv[2:])
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     train = [ROOT / "train.py", "--weights", "new"]
-    generate = [ROOT / "generate.py"]
-    print("| | tutorial | here | ratio |\n|---|---|---|---|")
-    compare_times(
-        "training, ms a step", [*LISTING, "train", BOOK], train, steps, 20, 120, rounds
-    )
-    compare_times(
-        "decoding, ms a character",
-        [*LISTING, "generate", BOOK],
-        generate,
-        characters,
-        5,
-        105,
-        rounds,
-    )
+    print(f"{machine()}\n\n| | tutorial | here | ratio |\n|---|---|---|---|")
+    for network, flags in {
+        "first": [],
+        "larger": ["--bigger"],
+        "modern": ["--modern"],
+    }.items():
+        theirs, ours = [*LISTING, network, BOOK], [*train, *flags]
+        what = f"training {network}, ms a step"
+        compare_times(what, theirs, ours, steps, 10, 50, rounds)
+    theirs, ours = [*LISTING, "generate", BOOK], [ROOT / "generate.py"]
+    what = "decoding, ms a character"
+    compare_times(what, theirs, ours, characters, 5, 105, rounds)
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text.txt"
         book = BOOK.read_text(encoding="utf-8")
         text.write_text((book * 7)[: 10**6], encoding="utf-8")
-        theirs = measure([*LISTING, "train", text], steps, 1, 5)[1]
+        theirs = measure([*LISTING, "first", text], steps, 1, 5)[1]
         ours = measure([*train, text], steps, 1, 5)[1]
-        print_row("memory for 1 MB of text, GB", theirs, ours)
+        what = "memory for 1 MB of text, GB"
+        print_row(what, f"{theirs:.2f}", f"{ours:.2f}", f"{theirs / ours:.1f}")
         text.write_text((book * 350)[: 50 * 10**6], encoding="utf-8")
         ours = measure([*train, text], steps, 1, 5)[1]
-        theirs = 50e6 * BYTES_A_PATTERN / 1e9
-        print_row("memory for 50 MB, GB (tutorial: extrapolated)", theirs, ours)
+        theirs = 50e6 * ARRAYS_A_CHARACTER / 1e9
+        what = "memory for 50 MB, GB (tutorial: extrapolated)"
+        print_row(
+            what, f"about {theirs:.0f}", f"{ours:.2f}", f"about {theirs / ours:.0f}"
+        )
 
 
 if __name__ == "__main__":
