@@ -34,7 +34,7 @@ def parse_arguments(argv=None):
 
     add = parser.add_argument
     add("path", nargs="?", type=Path, default=weights, help="a folder or a checkpoint")
-    add("--length", type=whole, default=1000, help="characters to write (1000)")
+    add("--length", type=whole, default=1000, help="characters to write (%(default)s)")
     add("--prompt", default="", help="your own words, as the end of the seed")
     add("--temperature", type=temperature, default=0, help=scale)
     add("--random-seed", type=train.in_range(int, 0, 2**32), help="repeat the text")
@@ -48,18 +48,18 @@ def main(argv=None):
 
     # find the checkpoints, those that ship until there are the user's own
     path = args.path
-    if not train.checkpoints(path):
-        path = path.parent / "pretrained" / path.name
-    if not train.checkpoints(path):
+    found = train.checkpoints(path)
+    found = found or train.checkpoints(path.parent / "pretrained" / path.name)
+    if not found:
         sys.exit(
-            f"No checkpoint in {args.path}. Run train.py, or name a folder that it made, "
+            f"No checkpoint in {path}. Run train.py, or name a folder that it made, "
             "or a weights-improvement-*.weights.h5 there. Keras 2's .hdf5 is not read."
         )
 
     # define the LSTM model, load the network weights
-    config = train.read_config(path if path.is_dir() else path.parent)
+    config = train.read_config(found[0][2].parent)
     model = train.build_model(config)
-    _, _, checkpoint = train.load_best(model, path)
+    _, _, checkpoint = train.load_best(model, config, found)
     model.compile(jit_compile=True)  # XLA halves the time of a character
     print("Using", checkpoint, file=sys.stderr)
 
@@ -85,15 +85,18 @@ def main(argv=None):
 def pick_seed(config, prompt, rng):
     """Return the last seq_length characters of a random passage of the text and prompt.
 
-    A prompt of that length needs no text. Ends the program if the text is missing, or
-    if the network does not know a character.
+    A prompt of that length needs no text. Ends the program if the text is missing or
+    another one, or if the network does not know a character.
     """
     seed, seq_length = prompt, config["seq_length"]
     if len(prompt) < seq_length:
         path = train.HERE / config["text"]
-        if not path.exists():
-            sys.exit(f"No {path}. Put it back, or --prompt {seq_length} letters.")
+        advice = f"Put it back, or --prompt {seq_length} letters."
+        if not path.is_file():
+            sys.exit(f"There is no file {path}. {advice}")
         raw_text = train.load_text(path, config["encoding"])
+        if train.digest(raw_text) != config["sha256"]:
+            sys.exit(f"{path} is not the text that the network learned. {advice}")
         end = rng.integers(seq_length, len(raw_text))
         seed = raw_text[:end] + prompt
     seed = seed[-seq_length:]

@@ -19,6 +19,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -48,6 +49,9 @@ PRESETS = {  # what a flag sets at once; the flags beside it still win
         "batch_size": 64,
     },
 }
+# What may change when a run goes on; the second stands in the name of its folder
+FREE = ("text", "encoding", "weights", "epochs", *PRESETS)
+TRAINING = ("batch_size", "random_seed", "dropout", "input_dropout", "clip_norm")
 
 
 def in_range(kind, low, below=math.inf):
@@ -70,30 +74,28 @@ def parse_arguments(argv=None):
     whole, fraction = in_range(int, 1), in_range(float, 0, 1)
     alice = HERE / "data" / "wonderland.txt"
 
-    add = parser.add_argument
-    add("text", nargs="?", type=Path, default=alice, help="a book (wonderland.txt)")
+    flag = parser.add_argument
+    flag("text", nargs="?", type=Path, default=alice, help="a book (wonderland.txt)")
     preset = parser.add_mutually_exclusive_group().add_argument
     preset("--bigger", action="store_true", help="the tutorial's larger network")
     preset("--modern", action="store_true", help="the best network in half an hour")
-    add("--epochs", type=whole, default=30, help="train until epoch N (30)")
-    add("--batch-size", type=whole, default=128, help="patterns in a step (128)")
-    add("--encoding", default="utf-8", help="encoding of the book (utf-8)")
-    add("--weights", type=Path, help="folder to save in (weights/<book>-<flags>)")
-    add("--random-seed", type=in_range(int, 0, 2**32), help="repeat random choices")
+    flag("--epochs", type=whole, default=30, help="train until epoch N (%(default)s)")
+    flag("--batch-size", type=whole, default=128, help="patterns a step (%(default)s)")
+    flag("--encoding", default="utf-8", help="encoding of the book (%(default)s)")
+    flag("--weights", type=Path, help="folder to save in (weights/<book>-<flags>)")
+    flag("--random-seed", type=in_range(int, 0, 2**32), help="repeat random choices")
 
-    add = parser.add_argument_group("the tutorial's ideas").add_argument
-    add("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
-    add("--units", type=whole, default=256, help="memory units of an LSTM layer (256)")
-    add("--layers", type=whole, default=1, help="number of LSTM layers (1)")
-    add("--dropout", type=fraction, default=0.2, help="after each LSTM layer (0.2)")
-    add("--input-dropout", type=fraction, default=0.0, help="of the input (0)")
+    idea = parser.add_argument_group("the tutorial's ideas").add_argument
+    idea("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
+    idea("--units", type=whole, default=256, help="units of a layer (%(default)s)")
+    idea("--layers", type=whole, default=1, help="LSTM layers (%(default)s)")
+    idea("--dropout", type=fraction, default=0.2, help="after a layer (%(default)s)")
+    idea("--input-dropout", type=fraction, default=0.0, help="of input (%(default)s)")
 
-    add = parser.add_argument_group("not in the tutorial").add_argument
-    add("--every-character", action="store_true", help="predict after each character")
-    add(
-        "--validation-split", type=fraction, default=0.0, help="do not train on the end"
-    )
-    add("--clip-norm", type=in_range(float, 1e-9), help="limit the gradient's length")
+    extra = parser.add_argument_group("not in the tutorial").add_argument
+    extra("--every-character", action="store_true", help="predict after each character")
+    extra("--validation-split", type=fraction, default=0.0, help="hold out the end")
+    extra("--clip-norm", type=in_range(float, 1e-9), help="limit the gradient's length")
 
     args = parser.parse_args(argv)
     for name, values in PRESETS.items():
@@ -122,19 +124,16 @@ def main(argv=None):
     print("Total Vocab: ", n_vocab)
 
     # prepare the dataset of input to output pairs encoded as integers
-    small = np.min_scalar_type(n_vocab)  # a byte for a character, of most texts
-    encoded = np.fromiter((char_to_int[char] for char in raw_text), small, n_chars)
-    patterns, steps = make_patterns(
-        encoded[:n_trained], args.batch_size, args.every_character
-    )
+    dtype = np.min_scalar_type(n_vocab)  # of most texts, a byte for a character
+    encoded = np.array([char_to_int[char] for char in raw_text], dtype)
+    options = (args.batch_size, args.every_character)
+    patterns, steps = make_patterns(encoded[:n_trained], *options)
     held_out, held_out_steps = None, None
     if args.validation_split:
-        held_out, held_out_steps = make_patterns(
-            encoded[n_trained:], args.batch_size, args.every_character
-        )
+        held_out, held_out_steps = make_patterns(encoded[n_trained:], *options)
     print("Total Patterns: ", n_trained - SEQ_LENGTH)
 
-    # define the LSTM model; its loss one-hot encodes the output variable
+    # define the LSTM model; its loss takes the place of one-hot encoded outputs
     config = describe_run(args, raw_text, chars)
     model = build_model(config)
     adam = keras.optimizers.Adam(global_clipnorm=args.clip_norm)
@@ -154,12 +153,14 @@ def main(argv=None):
         mode="min",
         initial_value_threshold=loss,
     )
-    log = keras.callbacks.CSVLogger(folder / "log.csv", append=epoch > 0)
+    log = keras.callbacks.CSVLogger(folder / "log.csv", append=True)
 
     # fit the model
-    print("Keras runs on", *keras.distribution.list_devices())
-    model.fit(
-        patterns,
+    device = keras.distribution.list_devices()[0]
+    why = "; TF_CPP_MIN_LOG_LEVEL=0 says why not on a GPU" if "cpu" in device else ""
+    print(f"Keras runs on {device}{why}")
+    history = model.fit(
+        patterns.skip(epoch * steps),  # so that a seed's orders go on, too
         epochs=args.epochs,
         initial_epoch=epoch,
         steps_per_epoch=steps,
@@ -169,22 +170,28 @@ def main(argv=None):
         validation_steps=held_out_steps,
         verbose="auto" if sys.stdout.isatty() else 2,  # no bar in a log file
     )
-    if model.stop_training:
-        sys.exit(f'The loss is NaN. Go on with --clip-norm 1 --weights "{folder}".')
+    quoted = shlex.quote(str(folder)) if os.name == "posix" else f'"{folder}"'
+    if np.isnan(history.history.get("loss", 0)).any():
+        limit = (args.clip_norm or 2) / 2
+        advice = f"Give the same command with --clip-norm {limit:g} --weights {quoted}"
+        sys.exit(f"The loss is NaN. {advice} to go on from the best epoch, if any.")
     flag = " --temperature 0.45" if args.modern else ""  # as its greedy texts loop
-    print(f'To write with the best weights: python generate.py "{folder}"{flag}')
+    print(f"To write with the best weights: python generate.py {quoted}{flag}")
 
 
 def load_text(path, encoding):
     """Return a file's text in lower case, without Project Gutenberg's additions.
 
-    Ends the program if path holds no text in encoding, or too little for a pattern.
+    Says on stderr how much they were. Ends the program if path holds no text in
+    encoding, or too little for a pattern.
     """
     try:
-        text = path.read_text(encoding).removeprefix("\ufeff").lower()
+        whole = path.read_text(encoding).replace("\ufeff", "").lower()
     except (OSError, LookupError, ValueError) as error:
         sys.exit(f"Cannot read {path}: {error}. Name a text and its --encoding.")
-    text = strip_gutenberg(text)
+    text = strip_gutenberg(whole)
+    if cut := len(whole) - len(text):
+        print(f"Left out Gutenberg's {cut} of {len(whole)} characters", file=sys.stderr)
     if len(text) <= SEQ_LENGTH:
         sys.exit(f"{path} has only {len(text)} characters. Name a longer text.")
     return text
@@ -193,7 +200,7 @@ def load_text(path, encoding):
 def strip_gutenberg(text):
     """Return a text in lower case without Project Gutenberg's headers and footers.
 
-    If it holds several books, all of them are kept. The lines that are looked for:
+    If it holds several books, all of them are kept. The marks that are looked for:
 
     *** start of the project gutenberg ebook alice's adventures in wonderland ***
     *end*the small print! for public domain etexts*ver.04.29.93*end*
@@ -202,14 +209,21 @@ def strip_gutenberg(text):
     The first may go on in the next line. Texts of the 1990s have the second instead,
     which in later ones can stand behind the book.
     """
-    gutenberg = "of (?:th(?:e|is) )?project gutenberg"
-    start = rf"(?m:^[* ]*start {gutenberg}(?:[^*\n]*\n?[^*\n]*\*\*\*|.*))"
-    end = rf"(?m:^[* ]*end {gutenberg})"
-    if not re.search(start, text):
-        start = r"(?m:^\*end[* ]*the small print!.*)"
-    footer = rf"{end}[\s\S]*?({start}|\Z)"  # with the header of the book after it
-    header, *books = re.split(start, re.sub(footer, r"\1", text))
-    return "".join(books) or header
+    of_gutenberg = "of (?:th(?:e|is) )?project gutenberg"
+    start = rf"[* ]*start {of_gutenberg}(?:[^*\n]*\n?[^*\n]*\*\*\*|.*)"
+    small_print, end = r"\*end[* ]*the small print!.*", rf"[* ]*end {of_gutenberg}"
+    mark = rf"(?m)^(?:(?P<start>{start})|(?P<print>{small_print})|(?P<end>{end}))"
+    marks = list(re.finditer(mark, text))
+    kinds = ["", *(mark.lastgroup for mark in marks), ""]
+    begins = [0, *(mark.end() for mark in marks)]
+    ends = [*(mark.start() for mark in marks), len(text)]
+    books = ""
+    for begin, end, before, after in zip(begins, ends, kinds, kinds[1:], strict=False):
+        in_1990s = before == "print" and (after == "end" or "start" not in kinds)
+        unmarked = before == "" and after in ("", "end")
+        if before == "start" or in_1990s or unmarked:
+            books += text[begin:end]
+    return books
 
 
 def make_patterns(encoded, batch_size, every_character=False):
@@ -219,7 +233,8 @@ def make_patterns(encoded, batch_size, every_character=False):
     batch: X of shape (batch, SEQ_LENGTH, 1), the windows, and y of shape (batch,), the
     characters after them, or, for every_character, (batch, SEQ_LENGTH), those after
     each of X. An epoch has each pattern once, in a new random order. Windows are cut
-    when their batch comes, so memory holds no more than the text and an order.
+    when their batch comes, so memory holds no more than the text and an order. It is
+    endless, as under a seed each new pass over it would draw the first order again.
     """
     n_patterns = len(encoded) - SEQ_LENGTH
     if n_patterns < 1:
@@ -271,10 +286,15 @@ def describe_run(args, raw_text, chars):
     return {
         **vars(args),
         "text": path.as_posix(),
-        "sha256": hashlib.sha256(raw_text.encode("utf-8", "replace")).hexdigest(),
+        "sha256": digest(raw_text),
         "vocab": "".join(chars),
         "seq_length": SEQ_LENGTH,
     }
+
+
+def digest(text):
+    """Return the SHA-256 of a text, by which a run knows it again."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 def run_folder(args):
@@ -283,8 +303,7 @@ def run_folder(args):
     usual = vars(parse_arguments([f"--{name}" for name in presets]))
     name = "-".join([args.text.stem, *presets])
     for flag, value in vars(args).items():
-        same_run = flag in ("text", "encoding", "weights", "epochs")
-        if not same_run and value != usual[flag]:
+        if flag not in FREE and value != usual[flag]:
             flag = flag.replace("_", "-")
             name += f"-{flag}" if value is True else f"-{flag}-{value}"
     return HERE / "weights" / name
@@ -293,34 +312,42 @@ def run_folder(args):
 def go_on_or_start(model, folder, config):
     """Load folder's best checkpoint into model, and return its epoch and loss.
 
-    They are 0 and infinity if there is none. Records config in folder's run.json. Ends
-    the program, and changes nothing, if the files there are of something else.
+    They are 0 and infinity if there is none. Records config in folder's run.json. A run
+    is its run.json, even before its first checkpoint: only the training may change. For
+    another text, network or validation split, this ends the program, and changes nothing.
     """
-    epoch, loss, there = 0, math.inf, config
-    if checkpoints(folder) or (folder / "log.csv").exists():
+    epoch, loss, found, log = 0, math.inf, checkpoints(folder), folder / "log.csv"
+    if found or log.exists() or (folder / "run.json").exists():
         there = read_config(folder)
-    if checkpoints(folder):
-        if there["sha256"] != config["sha256"]:
-            sys.exit(f"{folder} is of another text. Name another folder by --weights.")
-        for key in ("seq_length", "one_hot", "every_character", "units", "layers"):
-            if there[key] != config[key]:
-                sys.exit(f"{folder} has other {key}. Name another folder by --weights.")
+        for key, value in config.items():
+            if there[key] != value and key not in FREE + TRAINING:
+                what = key.replace("sha256", "text")
+                advice = "Delete it, or name another folder by --weights."
+                sys.exit(f"{folder} is of a run with another {what}. {advice}")
+    if found:
         model.optimizer.build(model.trainable_variables)  # or its state is not loaded
-        loss, epoch, path = load_best(model, folder)
+        loss, epoch, path = load_best(model, config, found)
         print(f"Going on from {path}, after epoch {epoch} of {config['epochs']}")
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / "run.json.new"
     new.write_text(json.dumps(config, default=str, indent=1) + "\n", "utf-8")
     new.replace(folder / "run.json")  # so that a full disk cannot spoil it
+    if log.exists() and log.read_bytes()[-1:] not in (b"", b"\n"):
+        log.open("a").write("\n")  # after a row that was cut short
     return epoch, loss
 
 
 def read_config(folder):
-    """Return what folder's run.json says of the run, or end the program."""
+    """Return what folder's run.json says of the run, or end the program.
+
+    A flag that it lacks, as it is newer than the run, has its usual value.
+    """
     try:
-        return json.loads((folder / "run.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        sys.exit(f"{folder} has no run.json to read: {error}. Name another folder.")
+        there = json.loads((folder / "run.json").read_text("utf-8"))
+        needed = {key: there[key] for key in ("sha256", "vocab", "seq_length")}
+        return vars(parse_arguments([])) | there | needed
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        sys.exit(f"{folder} has no run.json of a run: {error!r}. Name another folder.")
 
 
 def checkpoint_path(folder, bigger):
@@ -345,26 +372,37 @@ def checkpoints(path):
     return sorted(found, key=lambda each: (each[0], -each[1]))
 
 
-def load_best(model, path):
-    """Load the best checkpoint at path that is whole; return its loss, epoch and path.
+def load_best(model, config, found):
+    """Load the best of the found checkpoints that fits; return its loss, epoch and path.
 
     Says on stderr which ones it passes over. Ends the program if none can be loaded.
     """
-    for loss, epoch, checkpoint in checkpoints(path):
-        try:
-            model.load_weights(checkpoint)
-            return loss, epoch, checkpoint
-        except Exception as error:  # noqa: BLE001 - h5py has many for a file cut short
-            print(f"Passed over {checkpoint}: {error}", file=sys.stderr)
-    sys.exit(f"No checkpoint in {path} can be loaded. To start anew, move them away.")
+    deeper = build_model(config | {"layers": config["layers"] + 1})
+    for loss, epoch, path in found:
+        reason = failure(model, path)
+        if not reason and failure(deeper, path):
+            return loss, epoch, path
+        print(f"Passed over {path}: {reason or 'more layers'}", file=sys.stderr)
+    advice = "Has build_model been changed? To start anew, move them away."
+    sys.exit(f"No checkpoint in {path.parent} can be loaded. {advice}")
+
+
+def failure(model, path):
+    """Load a checkpoint into model, and return why that failed, or None."""
+    try:
+        model.load_weights(path)  # of a file with more layers, Keras takes some
+    except Exception as error:  # noqa: BLE001 - h5py has many for a file cut short
+        return " ".join(f"{error!r}".split())
 
 
 if __name__ == "__main__":
+    if hasattr(sys.stdout, "reconfigure"):  # not so in notebooks
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     try:
         main()
     except KeyboardInterrupt:
         sys.exit("\nStopped. The same command goes on from the best epoch, if any.")
-    except (OSError, RuntimeError) as error:  # RuntimeError: h5py's, of a full disk
-        advice = "If the disk is full, make room. Earlier checkpoints are whole."
-        print(f"{error}\n{advice}", file=sys.stderr, flush=True)
+    except OSError as error:  # such as a full disk, in h5py's words
+        advice = "Name another folder by --weights." if error.filename else ""
+        print(error, advice, file=sys.stderr, flush=True)
         os._exit(1)  # h5py crashes when it closes a file that was cut short

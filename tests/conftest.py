@@ -3,8 +3,10 @@
 import csv
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -52,9 +54,28 @@ def run(project, *command, **options):
     )
 
 
-def losses_in(log, kind="loss"):
-    """Return the losses in a log.csv by epoch, counted from 1."""
-    with log.open(newline="") as file:
+def interrupt(project, command, kind, ready, stdout=subprocess.DEVNULL):
+    """Send a signal to a script that is ready, and return its status and stderr."""
+    # Where a shell has put the tests into the background, scripts would ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=project,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not ready():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(kind)
+    stderr = process.communicate(timeout=60)[1]
+    return process.returncode, stderr
+
+
+def losses_in(folder, kind="loss"):
+    """Return the losses in a folder's log.csv by epoch, counted from 1."""
+    with (folder / "log.csv").open(newline="") as file:
         return {int(r["epoch"]) + 1: float(r[kind]) for r in csv.DictReader(file)}
 
 

@@ -164,7 +164,7 @@ def main():
     }.items():
         theirs, ours = [*LISTING, network, BOOK], [*train, *flags]
         what = f"training {network}, ms a step"
-        compare_times(what, theirs, ours, steps, 10, 50, rounds)
+        compare_times(what, theirs, ours, steps, 10, 40, rounds)
     theirs, ours = [*LISTING, "generate", BOOK], [ROOT / "generate.py"]
     what = "decoding, ms a character"
     compare_times(what, theirs, ours, characters, 5, 105, rounds)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import BOOK, NETWORK, TEXT, fails, only_unix, run
+from conftest import BOOK, NETWORK, TEXT, fails, interrupt, only_unix, run
 
 import generate
 import train
@@ -56,7 +57,7 @@ def folder(trained, monkeypatch):
 )
 def test_the_text_equals_that_of_the_tutorials_loop(tmp_path, capsys, changes):
     chars = sorted(set(BOOK.lower()))
-    config = NETWORK | {"vocab": "".join(chars), "units": 64} | changes
+    config = NETWORK | {"vocab": "".join(chars), "units": 64, "sha256": ""} | changes
     keras.utils.set_random_seed(2)
     model = train.build_model(config)
     model.set_weights([6 * weights for weights in model.get_weights()])
@@ -139,6 +140,14 @@ def test_a_prompt_ends_the_seed(folder, capsys):
     assert "'%4~'" in line
 
 
+def test_a_text_that_is_no_longer_the_one_that_was_learned_is_refused(folder, capsys):
+    text, prompt = train.HERE / "data" / "wonderland.txt", "alice was tired " * 10
+    text.write_text(TEXT.replace("alice", "alicia"))
+    line = fails(capsys, generate.main, folder, "--prompt", prompt[:99])
+    assert f"{text} is not the text" in line and "--prompt 100 letters" in line
+    assert called(capsys, folder, "--length", 1, "--prompt", prompt).out
+
+
 def test_without_its_text_a_network_needs_a_prompt_of_a_whole_window(folder, capsys):
     text, prompt = train.HERE / "data" / "wonderland.txt", "alice was tired " * 10
     text.unlink()
@@ -177,9 +186,13 @@ def test_what_is_no_checkpoint_says_what_is_one(folder, capsys, name):
     assert "Keras 2's .hdf5" in line
 
 
-@pytest.mark.parametrize("content", [None, "", "{"])
+@pytest.mark.parametrize(
+    "content", [None, "", "{", "null", "[]", "{}", '{"vocab": {"a": 1}}'], ids=str
+)
 @pytest.mark.parametrize("main", [train.main, generate.main])
-def test_checkpoints_without_a_run_json_are_left_alone(folder, capsys, content, main):
+def test_a_folder_whose_run_json_is_no_runs_is_left_alone(
+    folder, capsys, content, main
+):
     path = folder / "run.json"
     path.unlink()
     if content is not None:
@@ -187,8 +200,34 @@ def test_checkpoints_without_a_run_json_are_left_alone(folder, capsys, content, 
     before = sorted(folder.iterdir())
     text = train.HERE / "data" / "wonderland.txt"
     args = [text, "--weights", folder] if main is train.main else [folder]
-    assert f"{folder} has no run.json to read: " in fails(capsys, main, *args)
+    assert f"{folder} has no run.json of a run: " in fails(capsys, main, *args)
     assert sorted(folder.iterdir()) == before
+
+
+@only_unix
+def test_ctrl_c_ends_a_text_without_a_traceback(finished, tmp_path):
+    path, command = tmp_path / "out.txt", ["generate.py", "--length", "1000000"]
+    with path.open("w") as out:
+        status, stderr = interrupt(
+            finished[0], command, signal.SIGINT, lambda: path.stat().st_size > 200, out
+        )
+    assert status == 1
+    assert stderr.endswith("\nStopped.\n") and "Traceback" not in stderr
+
+
+def test_the_command_leaves_the_gpu_alone_and_the_module_does_not(finished):
+    code = """
+import os, runpy, sys
+import generate
+print(os.environ.get("CUDA_VISIBLE_DEVICES"))
+sys.argv[1:] = ["--length", "1"]
+runpy.run_path("generate.py", run_name="__main__")
+print(os.environ.get("CUDA_VISIBLE_DEVICES"))
+"""
+    users = {key: value for key, value in os.environ.items() if "CUDA" not in key}
+    ended = run(finished[0], "-c", code, env=users)
+    first, *_, last = ended.stdout.splitlines()
+    assert (first, last) == ("None", "-1")
 
 
 @pytest.mark.parametrize(

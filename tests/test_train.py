@@ -5,9 +5,7 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from conftest import (
     TEXT,
     USERS_ENVIRONMENT,
     fails,
+    interrupt,
     losses_in,
     only_unix,
     run,
@@ -28,31 +27,13 @@ import train
 STEPS = 4  # 400 patterns in batches of 128
 
 
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
 def contents(folder):
-    """Return what is in each checkpoint of folder."""
-    return {path: path.read_bytes() for path in folder.glob("*.h5")}
-
-
-def losses(folder):
-    return losses_in(folder / "log.csv")
-
-
-def logged(folder):
-    """Return the lines of the log, which an epoch writes after its checkpoint."""
-    log = folder / "log.csv"
-    return log.read_text().splitlines() if log.exists() else []
-
-
-def last_epoch(folder):
-    return max(epoch for _, epoch, _ in train.checkpoints(folder))
+    """Return what is in each file of folder."""
+    return {path: path.read_bytes() for path in folder.iterdir()}
 
 
 def load(path):
-    """Return the network of one checkpoint, compiled."""
+    """Return the network of one checkpoint, compiled, with the optimizer's state."""
     model = train.build_model(train.read_config(path.parent))
     model.compile(loss="sparse_categorical_crossentropy", optimizer="adam")
     model.optimizer.build(model.trainable_variables)
@@ -60,16 +41,10 @@ def load(path):
     return model
 
 
-def steps_taken(folder):
-    """Return the steps in the optimizer's state of the folder's latest checkpoint."""
-    _, _, path = max(train.checkpoints(folder), key=lambda found: found[1])
-    return int(load(path).optimizer.iterations)
-
-
 def train_in(folder, *flags, text=TEXT):
     """Train a network of 16 units in folder, unless flags say otherwise."""
     path = folder.parent / "text.txt"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     args = [path, "--weights", folder, "--units", 16, *flags]
     train.main([str(arg) for arg in args])
 
@@ -167,7 +142,7 @@ def test_a_user_trains_on_whatever_keras_finds(project):
     args = ["--epochs", 1, "--one-hot", "--units", 8]
     ended = run(project, "train.py", *args, env=USERS_ENVIRONMENT)
     assert ended.returncode == 0, ended.stderr
-    assert re.search(r"^Keras runs on \S+$", ended.stdout, re.MULTILINE)
+    assert re.search(r"^Keras runs on [cg]pu:0\b", ended.stdout, re.MULTILINE)
     assert len(train.checkpoints(project / "weights/wonderland-one-hot-units-8")) == 1
 
 
@@ -176,7 +151,7 @@ def test_a_run_leaves_checkpoints_of_the_tutorials_names_and_its_flags(
     finished, bigger
 ):
     folder = finished[0] / "weights" / f"wonderland{bigger}"
-    log, run_json, *paths = names(folder)
+    log, run_json, *paths = sorted(path.name for path in folder.iterdir())
     assert (log, run_json) == ("log.csv", "run.json")
     for epoch, path in enumerate(paths, 1):
         name = rf"weights-improvement-0{epoch}-3\.\d{{4}}{bigger}\.weights\.h5"
@@ -209,8 +184,26 @@ def test_a_random_seed_repeats_the_run(tmp_path):
     first, again, other = (tmp_path / name for name in ("first", "again", "other"))
     for folder, seed in ((first, 1), (again, 1), (other, 2)):
         train_in(folder, "--epochs", 2, "--random-seed", seed)
-    assert losses(first) == pytest.approx(losses(again), rel=1e-4)
-    assert losses(first)[2] != pytest.approx(losses(other)[2], rel=1e-4)
+    assert losses_in(first) == pytest.approx(losses_in(again), rel=1e-4)
+    assert losses_in(first)[2] != pytest.approx(losses_in(other)[2], rel=1e-4)
+
+
+def test_a_run_that_goes_on_under_a_seed_ends_as_one_in_one_go(tmp_path):
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    flags = ["--dropout", 0, "--random-seed", 1, "--epochs"]
+    train_in(once, *flags, 3)
+    train_in(twice, *flags, 1)
+    train_in(twice, *flags, 3)
+    assert losses_in(twice) == pytest.approx(losses_in(once), rel=1e-6)
+
+
+def test_a_text_may_have_more_symbols_than_a_byte_can_count(tmp_path, capsys):
+    folder = tmp_path / "weights"
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 300))) * 2
+    train_in(folder, "--epochs", 1, text=text)
+    generate.main([str(folder), "--length", "1"])
+    captured = capsys.readouterr().out
+    assert "Total Vocab:  300\n" in captured and "Done." in captured
 
 
 @pytest.mark.parametrize(
@@ -253,8 +246,7 @@ def test_the_end_of_the_text_can_be_held_out(tmp_path, capsys):
     windows = np.lib.stride_tricks.sliding_window_view(encoded, 101)
     model = load(train.checkpoints(folder)[0][2])
     expected = model.evaluate(windows[:, :-1, np.newaxis], windows[:, -1], verbose=0)
-    logged = float((folder / "log.csv").read_text().split(",")[-1])
-    assert logged == pytest.approx(expected, rel=1e-4)
+    assert losses_in(folder, "val_loss")[1] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_gradient_longer_than_the_clip_norm_is_shortened_to_it(tmp_path):
@@ -275,17 +267,22 @@ def test_a_gradient_longer_than_the_clip_norm_is_shortened_to_it(tmp_path):
 
 def test_going_on_keeps_the_optimizers_state_and_what_was_there(trained):
     folder = trained / "weights" / "wonderland"
-    before, best = contents(folder), train.checkpoints(folder)[0][2]
+    before, (_, _, best) = contents(folder), train.checkpoints(folder)[0]
     ended = run(trained, "train.py", "--epochs", 7)
     assert ended.returncode == 0, ended.stderr
     assert f"Going on from {best}, after epoch 2 of 7\n" in ended.stdout
     assert "Epoch 2/7" not in ended.stdout and "Epoch 3/7" in ended.stdout
-    assert last_epoch(folder) > 2
-    assert steps_taken(folder) == last_epoch(folder) * STEPS
-    assert before.items() <= contents(folder).items()
-    assert list(losses(folder)) == list(range(1, 8))
-    for loss, epoch, _ in train.checkpoints(folder):
-        assert losses(folder)[epoch] == pytest.approx(loss, abs=1e-4)
+    loss, epoch, latest = train.checkpoints(folder)[0]
+    assert epoch > 2
+    assert load(latest).optimizer.iterations == epoch * STEPS
+    after = contents(folder)
+    assert all(
+        after[path].startswith(before[path])
+        for path in before
+        if path.name != "run.json"
+    )
+    assert list(losses_in(folder)) == list(range(1, 8))
+    assert losses_in(folder)[epoch] == pytest.approx(loss, abs=1e-4)
 
 
 def test_going_on_keeps_the_loss_to_beat(tmp_path, capsys):
@@ -293,10 +290,10 @@ def test_going_on_keeps_the_loss_to_beat(tmp_path, capsys):
     train_in(folder, "--epochs", 1)
     best = train.checkpoints(folder)[0][2]
     shutil.copy(best, folder / "weights-improvement-05-0.0001.weights.h5")
-    before = names(folder)
+    before = list(folder.glob("*.h5"))
     train_in(folder, "--epochs", 6)
     assert "did not improve from 0.0001" in capsys.readouterr().out
-    assert names(folder) == before
+    assert list(folder.glob("*.h5")) == before
 
 
 def test_going_on_asks_only_for_what_the_weights_are_of(tmp_path, capsys):
@@ -318,10 +315,10 @@ def test_going_on_asks_only_for_what_the_weights_are_of(tmp_path, capsys):
 def test_a_finished_run_says_so_and_is_left_as_it_is(tmp_path, capsys):
     folder = tmp_path / "weights"
     train_in(folder, "--epochs", 1)
-    before, log = contents(folder), (folder / "log.csv").read_text()
+    before = contents(folder)
     train_in(folder, "--epochs", 1)
     assert ", after epoch 1 of 1\n" in capsys.readouterr().out
-    assert contents(folder) == before and (folder / "log.csv").read_text() == log
+    assert contents(folder) == before
 
 
 def test_of_checkpoints_with_equal_losses_the_latest_is_best(tmp_path):
@@ -331,15 +328,31 @@ def test_of_checkpoints_with_equal_losses_the_latest_is_best(tmp_path):
     assert [epoch for _, epoch, _ in found] == [10, 9, 8, 11, 100]
 
 
-@pytest.mark.parametrize("left", ['{"vocab": "abc", "sha256": ""}', '{"units": 9}'])
-def test_a_run_that_died_before_its_first_checkpoint_claims_nothing(tmp_path, left):
+def test_without_its_checkpoints_a_run_starts_anew_and_keeps_its_log(tmp_path):
     folder = tmp_path / "weights"
-    folder.mkdir()
-    (folder / "run.json").write_text(left)
-    (folder / "log.csv").write_text("epoch,loss,val_loss\n0,3.5,NA\n1,3.4,NA\n")
+    train_in(folder, "--epochs", 2)
+    for path in folder.glob("*.h5"):
+        path.unlink()
+    log = folder / "log.csv"
+    before = log.read_text() + "2,1.2"  # and a row that was cut short
+    log.write_text(before)
     train_in(folder, "--epochs", 1)
-    assert list(losses(folder)) == [1]
-    assert train.read_config(folder)["vocab"] == "".join(sorted(set(TEXT)))
+    assert log.read_text().startswith(before + "\n0,")
+    assert len(list(folder.glob("*.h5"))) == 1
+
+
+def test_an_older_run_has_the_usual_values_of_newer_flags(trained, monkeypatch, capsys):
+    monkeypatch.setattr(train, "HERE", trained)
+    folder, text = trained / "weights/wonderland", trained / "data/wonderland.txt"
+    path = folder / "run.json"
+    config = json.loads(path.read_text())
+    for flag in vars(train.parse_arguments([])).keys() - {"text"}:
+        del config[flag]
+    path.write_text(json.dumps(config))
+    generate.main([str(folder), "--length", "1"])
+    train.main([str(text), "--weights", str(folder), "--epochs", "3"])
+    captured = capsys.readouterr().out
+    assert "Done." in captured and ", after epoch 2 of 3\n" in captured
 
 
 @pytest.mark.parametrize("fraction", [0, 0.99])
@@ -372,43 +385,51 @@ def test_a_checkpoint_cut_short_is_passed_over_unless_it_is_the_last(
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.parametrize("script", [train, generate])
+def test_a_checkpoint_of_more_layers_is_passed_over(
+    trained, monkeypatch, capsys, script
+):
+    monkeypatch.setattr(train, "HERE", trained)
+    folder, text = trained / "weights/wonderland", trained / "data/wonderland.txt"
+    ((_, _, larger),) = train.checkpoints(trained / "weights/wonderland-bigger")
+    alien = folder / "weights-improvement-09-0.0001-bigger.weights.h5"
+    shutil.copy(larger, alien)
+    best = train.checkpoints(folder)[1][2]
+    args = [folder, "--length", 1]
+    if script is train:
+        args = [text, "--weights", folder, "--epochs", 2]
+    script.main([str(arg) for arg in args])
+    captured = capsys.readouterr()
+    assert f"Passed over {alien}: more layers\n" in captured.err
+    assert str(best) in captured.err + captured.out
+
+
+@pytest.mark.parametrize("checkpoints", [True, False], ids=["with", "without"])
 @pytest.mark.parametrize(
-    "change",
-    [{"sha256": "0" * 64}, {"units": 128}, {"layers": 2}, {"one_hot": True}],
-    ids=str,
+    ("flags", "what"),
+    [
+        ("", "text"),
+        ("--units 8", "units"),
+        ("--layers 2", "layers"),
+        ("--one-hot", "one_hot"),
+        ("--validation-split 0.3", "validation_split"),
+    ],
 )
-def test_a_run_of_another_text_or_network_is_left_alone(trained, capsys, change):
+def test_a_folder_belongs_to_its_run(trained, capsys, flags, what, checkpoints):
     text, folder = trained / "data/wonderland.txt", trained / "weights/wonderland"
-    path = folder / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    line = fails(capsys, train.main, text, "--weights", folder)
-    assert str(folder) in line and "--weights" in line
-    (key,) = change
-    assert ("another text" if key == "sha256" else f"other {key}") in line
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    if what == "text":
+        text.write_text("another text of the same name. " * 10)
+    for path in folder.glob("*.h5"):
+        if not checkpoints:  # as in the first epoch
+            path.unlink()
+    before = contents(folder)
+    line = fails(capsys, train.main, text, "--weights", folder, *flags.split())
+    assert f"{folder} is of a run with another {what}. " in line
+    assert "--weights" in line
+    assert contents(folder) == before
 
 
 # Being cut off
-
-
-def interrupt(project, command, kind, ready):
-    """Send a signal to a script that is ready, and return its status and stderr."""
-    # Where a shell has put the tests into the background, scripts would ignore Ctrl-C
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=project,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not ready():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(kind)
-    stderr = process.communicate(timeout=60)[1]
-    return process.returncode, stderr
 
 
 @only_unix
@@ -416,7 +437,7 @@ def test_a_run_that_was_interrupted_and_killed_goes_on(project):
     folder = project / "weights" / "wonderland"
     command = ["train.py", "--epochs", "1000"]
     status, stderr = interrupt(
-        project, command, signal.SIGINT, lambda: len(logged(folder)) > 2
+        project, command, signal.SIGINT, lambda: len(train.checkpoints(folder)) > 1
     )
     assert (status, "Traceback" in stderr) == (1, False)
     assert "Stopped. The same command goes on from the best epoch" in stderr
@@ -428,11 +449,12 @@ def test_a_run_that_was_interrupted_and_killed_goes_on(project):
         lambda: len(train.checkpoints(folder)) >= kill_after,
     )
     assert status == -signal.SIGKILL
-    killed_after = last_epoch(folder)
+    _, killed_after, _ = train.checkpoints(folder)[0]
     ended = run(project, "train.py", "--epochs", killed_after + 5)
     assert ended.returncode == 0, ended.stderr
-    assert last_epoch(folder) > killed_after
-    assert steps_taken(folder) == last_epoch(folder) * STEPS
+    _, epoch, latest = train.checkpoints(folder)[0]
+    assert epoch > killed_after
+    assert load(latest).optimizer.iterations == epoch * STEPS
 
 
 @only_unix
@@ -448,8 +470,9 @@ def test_a_full_disk_leaves_earlier_checkpoints_intact(trained):
     ended = run(trained, "train.py", "--epochs", 7, preexec_fn=limit)
     assert ended.returncode == 1, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert "If the disk is full, make room." in ended.stderr
-    assert before.items() <= contents(folder).items()
+    assert "File too large" in ended.stderr
+    after = contents(folder)
+    assert all(after[path] == before[path] for path in folder.glob("*-0[12]-*.h5"))
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_loses_nothing(tmp_path, capsys):
@@ -458,11 +481,39 @@ def test_a_loss_that_is_no_number_ends_the_training_and_loses_nothing(tmp_path, 
     model = load(train.checkpoints(folder)[0][2])
     model.set_weights([np.nan * weights for weights in model.get_weights()])
     model.save_weights(folder / "weights-improvement-02-0.5000.weights.h5")
-    before = contents(folder)
-    path = tmp_path / "text.txt"
-    line = fails(capsys, train.main, path, "--weights", folder, "--units", 16)
-    assert "--clip-norm" in line and str(folder) in line
-    assert contents(folder) == before
+    before = sorted(folder.glob("*.h5"))
+    path, flags = tmp_path / "text.txt", ["--units", 16, "--clip-norm", 3]
+    line = fails(capsys, train.main, path, "--weights", folder, *flags)
+    assert "The loss is NaN" in line and f"--clip-norm 1.5 --weights {folder} " in line
+    assert sorted(folder.glob("*.h5")) == before
+
+
+# A student's changes
+
+
+def edit(project, old, new):
+    """Change train.py in a project."""
+    path = project / "train.py"
+    code = path.read_text(encoding="utf-8")
+    assert code.count(old) == 1
+    path.write_text(code.replace(old, new), encoding="utf-8")
+
+
+def test_a_callback_that_ends_the_training_early_is_no_error(project):
+    nan = "keras.callbacks.TerminateOnNaN()"
+    early = 'keras.callbacks.EarlyStopping("loss", min_delta=9)'
+    edit(project, nan, f"{nan}, {early}")
+    ended = run(project, "train.py", "--units", 8, "--epochs", 9)
+    assert ended.returncode == 0, ended.stderr
+    assert "Epoch 3/9" not in ended.stdout
+    assert "generate.py" in command_printed(ended.stdout)
+
+
+def test_a_mistake_in_the_network_is_told_by_python(project):
+    first_line = "    n_vocab = len(config"
+    edit(project, first_line, f'    raise RuntimeError("mine")\n{first_line}')
+    ended = run(project, "train.py")
+    assert ended.stderr.endswith("RuntimeError: mine\n") and "Traceback" in ended.stderr
 
 
 # Mistakes
@@ -495,11 +546,11 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):
     (tmp_path / "log.csv").write_text("mine")
     line = fails(capsys, train.main, "--weights", tmp_path)
     assert str(tmp_path) in line and "Name another folder" in line
-    assert names(tmp_path) == ["log.csv"]
-    assert (tmp_path / "log.csv").read_text() == "mine"
-    ended = run(tmp_path, train.__file__, "--weights", tmp_path / "log.csv" / "new")
-    assert ended.returncode == 1 and "Traceback" not in ended.stderr
-    assert str(tmp_path / "log.csv") in ended.stderr
+    assert contents(tmp_path) == {tmp_path / "log.csv": b"mine"}
+    for folder in (tmp_path / "log.csv" / "new", tmp_path / ("long" * 99)):
+        ended = run(tmp_path, train.__file__, "--weights", folder)
+        assert ended.returncode == 1 and "Traceback" not in ended.stderr
+        assert f"{folder}' Name another folder by --weights." in ended.stderr
 
 
 @pytest.mark.parametrize(
