@@ -10,7 +10,8 @@ loops of 20, of 200   texts whose last 250 characters repeat themselves after at
                       so many characters: texts[i] == texts[i - n] for an n up to 20, 200
 share a passage       texts of which 100 characters in a row stand in another text, too
 words in the book     of all runs of letters, how many occur as such in the run's text
-lines over 80         of all lines that both begin and end in the text
+in long lines         of all characters, how many stand in lines that are longer than
+                      any in the run's text
 "little"              in 1,000 words; the greedy larger network's favourite
 """
 
@@ -78,20 +79,22 @@ def measure(path, n_texts, temperature):
     folder = path if path.is_dir() else path.parent
     config = train.read_config(folder)
     model = train.build_model(config)
-    _, epoch, _ = train.load_best(model, path)
+    _, epoch, _ = train.load_best(model, config, train.checkpoints(path))
     texts = write(model, config, n_texts, temperature)
 
     book = train.load_text(ROOT / config["text"], config["encoding"])
     known = set(words(book))
     written = [word for text in texts for word in words(text)]
-    lines = [line for text in texts for line in text.split("\n")[1:-1]]
+    longest = max(map(len, book.split("\n")))
+    lengths = [len(line) for text in texts for line in text.split("\n")]
+    in_long_lines = sum(length for length in lengths if length > longest)
     return [
         f"{folder.name}, epoch {epoch}",
         f"{sum(loops(text, 20) for text in texts)} of {n_texts}",
         f"{sum(loops(text, 200) for text in texts)} of {n_texts}",
         f"{sharing(texts)} of {n_texts}",
         f"{sum(word in known for word in written) / len(written):.1%}",
-        f"{sum(len(line) > 80 for line in lines)} of {len(lines)}",
+        f"{in_long_lines / (n_texts * LENGTH):.0%}",
         f"{1000 * written.count('little') / len(written):.1f}",
     ]
 
@@ -103,7 +106,7 @@ def main():
     parser.add_argument("--temperature", type=float, default=0)
     args = parser.parse_args()
     header = (
-        "loops of 20 | of 200 | share a passage | words in the book | lines over 80"
+        "loops of 20 | of 200 | share a passage | words in the book | in long lines"
     )
     print(f'| network | {header} | "little" |\n|---|---|---|---|---|---|---|')
     for folder in args.folders:
