@@ -2,7 +2,7 @@
 
     python generate.py                          # 1,000 characters, from weights/wonderland
     python generate.py weights/wonderland-bigger --length 300
-    python generate.py weights/wonderland/weights-improvement-03-2.6618.weights.h5
+    python generate.py weights/pretrained/wonderland/weights-improvement-30-1.7395.weights.h5
     python generate.py --prompt " alice was " --temperature 0.5 --random-seed 1
 
 It starts from a random window of the text, and predicts what follows its own output.
@@ -57,14 +57,15 @@ def main(argv=None):
         )
 
     # define the LSTM model, load the network weights
-    config = train.read_config(found[0][2].parent)
+    _, _, best = found[0]
+    config = train.read_config(best.parent)
     model = train.build_model(config)
     _, _, checkpoint = train.load_best(model, config, found)
     model.compile(jit_compile=True)  # XLA halves the time of a character
     print("Using", checkpoint, file=sys.stderr)
 
     # pick a random seed
-    chars = config["vocab"]
+    chars = config["vocab"]  # the tutorial's int_to_char
     seed = pick_seed(config, args.prompt.lower(), rng)
     pattern = [chars.index(char) for char in seed]
     print("Seed:")
@@ -72,7 +73,7 @@ def main(argv=None):
 
     # generate characters
     for _ in range(args.length):
-        x = np.reshape(pattern, (1, len(pattern), 1))
+        x = np.reshape(pattern, (1, len(pattern), 1))  # the network normalizes it
         prediction = model.predict_on_batch(x)[0]
         if config["every_character"]:
             prediction = prediction[-1]
@@ -83,9 +84,9 @@ def main(argv=None):
 
 
 def pick_seed(config, prompt, rng):
-    """Return the last seq_length characters of a random passage of the text and prompt.
+    """Return a random window of the text, whose end is replaced by prompt.
 
-    A prompt of that length needs no text. Ends the program if the text is missing or
+    A prompt of seq_length characters needs no text. Ends the program if the text is missing or
     another one, or if the network does not know a character.
     """
     seed, seq_length = prompt, config["seq_length"]
@@ -101,7 +102,7 @@ def pick_seed(config, prompt, rng):
         seed = raw_text[:end] + prompt
     seed = seed[-seq_length:]
     if unknown := "".join(sorted(set(seed) - set(config["vocab"]))):
-        sys.exit(f"The network has not learned {unknown!r}. Leave it out of the seed.")
+        sys.exit(f"The network has not learned {unknown!r}. Leave it out of --prompt.")
     return seed
 
 

@@ -8,7 +8,7 @@
 
 The network reads windows of 100 characters and learns to predict the character that
 follows. Whenever the loss of an epoch is the lowest so far, the weights are saved in
-weights/<name of the text>/. generate.py reads them, and the same command goes on from
+weights/<text>-<flags>/. generate.py reads them, and the same command goes on from
 them. The tutorial: "Text Generation With LSTM Recurrent Neural Networks in Python with
 Keras", https://machinelearningmastery.com/text-generation-lstm-recurrent-neural-networks-python-keras/
 """
@@ -36,7 +36,7 @@ from keras import layers
 
 HERE = Path(__file__).resolve().parent  # data/ and weights/ are found from anywhere
 SEQ_LENGTH = 100  # characters in a pattern
-PRESETS = {  # what a flag sets at once; the flags beside it still win
+PRESETS = {  # what a flag sets at once; numbers beside it still win
     "bigger": {"layers": 2, "epochs": 50, "batch_size": 64},
     "modern": {
         "one_hot": True,
@@ -49,7 +49,8 @@ PRESETS = {  # what a flag sets at once; the flags beside it still win
         "batch_size": 64,
     },
 }
-# What may change when a run goes on; the second stands in the name of its folder
+# What may change when a run goes on. As a folder's name has the training's flags, to
+# change one of those takes --weights.
 FREE = ("text", "encoding", "weights", "epochs", *PRESETS)
 TRAINING = ("batch_size", "random_seed", "dropout", "input_dropout", "clip_norm")
 
@@ -123,7 +124,7 @@ def main(argv=None):
     print("Total Characters: ", n_chars)
     print("Total Vocab: ", n_vocab)
 
-    # prepare the dataset of input to output pairs encoded as integers
+    # prepare the dataset of input to output pairs encoded as integers, cut when needed
     dtype = np.min_scalar_type(n_vocab)  # of most texts, a byte for a character
     encoded = np.array([char_to_int[char] for char in raw_text], dtype)
     options = (args.batch_size, args.every_character)
@@ -160,7 +161,7 @@ def main(argv=None):
     why = "; TF_CPP_MIN_LOG_LEVEL=0 says why not on a GPU" if "cpu" in device else ""
     print(f"Keras runs on {device}{why}")
     history = model.fit(
-        patterns.skip(epoch * steps),  # so that a seed's orders go on, too
+        patterns.skip(epoch * steps),  # so that a seed's orders go on
         epochs=args.epochs,
         initial_epoch=epoch,
         steps_per_epoch=steps,
@@ -186,19 +187,20 @@ def load_text(path, encoding):
     encoding, or too little for a pattern.
     """
     try:
-        whole = path.read_text(encoding).replace("\ufeff", "").lower()
+        all_of_it = path.read_text(encoding).replace("\ufeff", "").lower()
     except (OSError, LookupError, ValueError) as error:
-        sys.exit(f"Cannot read {path}: {error}. Name a text and its --encoding.")
-    text = strip_gutenberg(whole)
-    if cut := len(whole) - len(text):
-        print(f"Left out Gutenberg's {cut} of {len(whole)} characters", file=sys.stderr)
+        sys.exit(f"Cannot read {path}: {error}. Is it a text, and in {encoding}?")
+    text = strip_gutenberg(all_of_it)
+    n_all, n_cut = len(all_of_it), len(all_of_it) - len(text)
+    if n_cut:
+        print(f"Left out Gutenberg's {n_cut} of {n_all} characters", file=sys.stderr)
     if len(text) <= SEQ_LENGTH:
-        sys.exit(f"{path} has only {len(text)} characters. Name a longer text.")
+        sys.exit(f"{path} has only {len(text)} characters, and needs a longer text.")
     return text
 
 
 def strip_gutenberg(text):
-    """Return a text in lower case without Project Gutenberg's headers and footers.
+    """Return a text, already in lower case, without Project Gutenberg's additions.
 
     If it holds several books, all of them are kept. The marks that are looked for:
 
@@ -209,21 +211,21 @@ def strip_gutenberg(text):
     The first may go on in the next line. Texts of the 1990s have the second instead,
     which in later ones can stand behind the book.
     """
-    of_gutenberg = "of (?:th(?:e|is) )?project gutenberg"
-    start = rf"[* ]*start {of_gutenberg}(?:[^*\n]*\n?[^*\n]*\*\*\*|.*)"
-    small_print, end = r"\*end[* ]*the small print!.*", rf"[* ]*end {of_gutenberg}"
+    gutenberg = "of (?:th(?:e|is) )?project gutenberg"
+    start = rf"[* ]*start {gutenberg}(?:[^*\n]*\n?[^*\n]*\*\*\*|.*)"
+    small_print, end = r"\*end[* ]*the small print!.*", rf"[* ]*end {gutenberg}"
     mark = rf"(?m)^(?:(?P<start>{start})|(?P<print>{small_print})|(?P<end>{end}))"
-    marks = list(re.finditer(mark, text))
-    kinds = ["", *(mark.lastgroup for mark in marks), ""]
-    begins = [0, *(mark.end() for mark in marks)]
-    ends = [*(mark.start() for mark in marks), len(text)]
-    books = ""
-    for begin, end, before, after in zip(begins, ends, kinds, kinds[1:], strict=False):
-        in_1990s = before == "print" and (after == "end" or "start" not in kinds)
-        unmarked = before == "" and after in ("", "end")
-        if before == "start" or in_1990s or unmarked:
-            books += text[begin:end]
-    return books
+    found = list(re.finditer(mark, text))
+    kinds = [each.lastgroup for each in found]
+    if not found or kinds[0] == "end":  # as if a start stood at the beginning
+        found, kinds = [re.match("", text), *found], ["start", *kinds]
+    books = []
+    for i, kind in enumerate(kinds):
+        following = found[i + 1].start() if i + 1 < len(found) else len(text)
+        of_1990s = kinds[i + 1 : i + 2] == ["end"] or "start" not in kinds
+        if kind == "start" or (kind == "print" and of_1990s):
+            books.append(text[found[i].end() : following])
+    return "".join(books)
 
 
 def make_patterns(encoded, batch_size, every_character=False):
@@ -314,15 +316,17 @@ def go_on_or_start(model, folder, config):
 
     They are 0 and infinity if there is none. Records config in folder's run.json. A run
     is its run.json, even before its first checkpoint: only the training may change. For
-    another text, network or validation split, this ends the program, and changes nothing.
+    another text, network or validation split, or files without a run.json, this ends the
+    program, and changes nothing.
     """
-    epoch, loss, found, log = 0, math.inf, checkpoints(folder), folder / "log.csv"
+    epoch, loss = 0, math.inf
+    found, log = checkpoints(folder), folder / "log.csv"
     if found or log.exists() or (folder / "run.json").exists():
-        there = read_config(folder)
+        recorded = read_config(folder)
         for key, value in config.items():
-            if there[key] != value and key not in FREE + TRAINING:
-                what = key.replace("sha256", "text")
-                advice = "Delete it, or name another folder by --weights."
+            if recorded[key] != value and key not in FREE + TRAINING:
+                what = key.replace("sha256", "text").replace("_", "-")
+                advice = "Name another folder by --weights, or delete this one."
                 sys.exit(f"{folder} is of a run with another {what}. {advice}")
     if found:
         model.optimizer.build(model.trainable_variables)  # or its state is not loaded
@@ -340,12 +344,12 @@ def go_on_or_start(model, folder, config):
 def read_config(folder):
     """Return what folder's run.json says of the run, or end the program.
 
-    A flag that it lacks, as it is newer than the run, has its usual value.
+    Flags that came after the run have their usual values.
     """
     try:
-        there = json.loads((folder / "run.json").read_text("utf-8"))
-        needed = {key: there[key] for key in ("sha256", "vocab", "seq_length")}
-        return vars(parse_arguments([])) | there | needed
+        recorded = json.loads((folder / "run.json").read_text("utf-8"))
+        needed = {key: recorded[key] for key in ("sha256", "vocab", "seq_length")}
+        return vars(parse_arguments([])) | recorded | needed
     except (OSError, ValueError, TypeError, KeyError) as error:
         sys.exit(f"{folder} has no run.json of a run: {error!r}. Name another folder.")
 
@@ -380,10 +384,10 @@ def load_best(model, config, found):
     deeper = build_model(config | {"layers": config["layers"] + 1})
     for loss, epoch, path in found:
         reason = failure(model, path)
-        if not reason and failure(deeper, path):
+        if not reason and failure(deeper, path):  # a file that both can load has more
             return loss, epoch, path
         print(f"Passed over {path}: {reason or 'more layers'}", file=sys.stderr)
-    advice = "Has build_model been changed? To start anew, move them away."
+    advice = "Has build_model been changed? To train anew, move them away."
     sys.exit(f"No checkpoint in {path.parent} can be loaded. {advice}")
 
 
@@ -403,6 +407,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit("\nStopped. The same command goes on from the best epoch, if any.")
     except OSError as error:  # such as a full disk, in h5py's words
-        advice = "Name another folder by --weights." if error.filename else ""
-        print(error, advice, file=sys.stderr, flush=True)
+        advice = " (--weights names another folder)" if error.filename else ""
+        print(f"{error}{advice}", file=sys.stderr, flush=True)
         os._exit(1)  # h5py crashes when it closes a file that was cut short

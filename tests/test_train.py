@@ -411,8 +411,8 @@ def test_a_checkpoint_of_more_layers_is_passed_over(
         ("", "text"),
         ("--units 8", "units"),
         ("--layers 2", "layers"),
-        ("--one-hot", "one_hot"),
-        ("--validation-split 0.3", "validation_split"),
+        ("--one-hot", "one-hot"),
+        ("--validation-split 0.3", "validation-split"),
     ],
 )
 def test_a_folder_belongs_to_its_run(trained, capsys, flags, what, checkpoints):
@@ -545,12 +545,12 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):
     assert str(tmp_path) in fails(capsys, train.main, tmp_path)
     (tmp_path / "log.csv").write_text("mine")
     line = fails(capsys, train.main, "--weights", tmp_path)
-    assert str(tmp_path) in line and "Name another folder" in line
+    assert f"{tmp_path} has no run.json" in line
     assert contents(tmp_path) == {tmp_path / "log.csv": b"mine"}
     for folder in (tmp_path / "log.csv" / "new", tmp_path / ("long" * 99)):
         ended = run(tmp_path, train.__file__, "--weights", folder)
         assert ended.returncode == 1 and "Traceback" not in ended.stderr
-        assert f"{folder}' Name another folder by --weights." in ended.stderr
+        assert f"{folder}' (--weights names another folder)\n" in ended.stderr
 
 
 @pytest.mark.parametrize(
