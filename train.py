@@ -143,6 +143,8 @@ def main(argv=None):
     # go on from the best checkpoint, if the run has been started before
     folder = args.weights or run_folder(args)
     epoch, loss = go_on_or_start(model, folder, config)
+    if args.random_seed is not None:  # a seed's orders go on where they were
+        patterns = patterns.skip(epoch * steps)
 
     # define the checkpoint
     checkpoint = keras.callbacks.ModelCheckpoint(
@@ -161,7 +163,7 @@ def main(argv=None):
     why = "; TF_CPP_MIN_LOG_LEVEL=0 says why not on a GPU" if "cpu" in device else ""
     print(f"Keras runs on {device}{why}")
     history = model.fit(
-        patterns.skip(epoch * steps),  # so that a seed's orders go on
+        patterns,
         epochs=args.epochs,
         initial_epoch=epoch,
         steps_per_epoch=steps,
