@@ -62,6 +62,7 @@ def test_the_readmes_losses_are_the_logs():
     for network, epoch, ours, _ in rows:
         assert ours == f"{networks[network][int(epoch)]:.4f}"
     assert f"these have {first[20]:.4f} and {larger[48]:.4f}" in README
+    assert f"After one epoch, *first* has {first[1]:.2f}" in README
 
 
 @pytest.mark.parametrize("page", [README, CARDS], ids=["README.md", "the cards"])
