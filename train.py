@@ -49,8 +49,8 @@ PRESETS = {  # what a flag sets at once; numbers beside it still win
         "batch_size": 64,
     },
 }
-# What may change when a run goes on. As a folder's name has the training's flags, to
-# change one of those takes --weights.
+# What may change when a run goes on. The names of folders have the flags of TRAINING,
+# so that changing one of them takes --weights.
 FREE = ("text", "encoding", "weights", "epochs", *PRESETS)
 TRAINING = ("batch_size", "random_seed", "dropout", "input_dropout", "clip_norm")
 
@@ -197,7 +197,7 @@ def load_text(path, encoding):
     if n_cut:
         print(f"Left out Gutenberg's {n_cut} of {n_all} characters", file=sys.stderr)
     if len(text) <= SEQ_LENGTH:
-        sys.exit(f"{path} has only {len(text)} characters, and needs a longer text.")
+        sys.exit(f"{path} has only {len(text)} characters, not {SEQ_LENGTH + 1}.")
     return text
 
 
