@@ -52,7 +52,14 @@ PRESETS = {  # what a flag sets at once; numbers beside it still win
 # What may change when a run goes on. The names of folders have the flags of TRAINING,
 # so that changing one of them takes --weights.
 FREE = ("text", "encoding", "weights", "epochs", *PRESETS)
-TRAINING = ("batch_size", "random_seed", "dropout", "input_dropout", "clip_norm")
+TRAINING = (
+    "batch_size",
+    "random_seed",
+    "dropout",
+    "input_dropout",
+    "clip_norm",
+    "learning_rate",
+)
 
 
 def in_range(kind, low, below=math.inf):
@@ -73,6 +80,7 @@ def parse_arguments(argv=None):
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     whole, fraction = in_range(int, 1), in_range(float, 0, 1)
+    positive = in_range(float, 1e-9)
     alice = HERE / "data" / "wonderland.txt"
 
     flag = parser.add_argument
@@ -96,7 +104,8 @@ def parse_arguments(argv=None):
     extra = parser.add_argument_group("not in the tutorial").add_argument
     extra("--every-character", action="store_true", help="predict after each character")
     extra("--validation-split", type=fraction, default=0.0, help="hold out the end")
-    extra("--clip-norm", type=in_range(float, 1e-9), help="limit the gradient's length")
+    extra("--clip-norm", type=positive, help="limit the gradient's length")
+    extra("--learning-rate", type=positive, default=0.001, help="Adam's (%(default)s)")
 
     args = parser.parse_args(argv)
     for name, values in PRESETS.items():
@@ -137,7 +146,7 @@ def main(argv=None):
     # define the LSTM model; its loss takes the place of one-hot encoded outputs
     config = describe_run(args, raw_text, chars)
     model = build_model(config)
-    adam = keras.optimizers.Adam(global_clipnorm=args.clip_norm)
+    adam = keras.optimizers.Adam(args.learning_rate, global_clipnorm=args.clip_norm)
     model.compile(loss="sparse_categorical_crossentropy", optimizer=adam)
 
     # go on from the best checkpoint, if the run has been started before
@@ -333,6 +342,7 @@ def go_on_or_start(model, folder, config):
     if found:
         model.optimizer.build(model.trainable_variables)  # or its state is not loaded
         loss, epoch, path = load_best(model, config, found)
+        model.optimizer.learning_rate = config["learning_rate"]  # not the checkpoint's
         print(f"Going on from {path}, after epoch {epoch} of {config['epochs']}")
     folder.mkdir(parents=True, exist_ok=True)
     new = folder / "run.json.new"

@@ -296,6 +296,18 @@ def test_going_on_keeps_the_loss_to_beat(tmp_path, capsys):
     assert list(folder.glob("*.h5")) == before
 
 
+def test_going_on_takes_the_learning_rate_given_not_the_checkpoints(tmp_path):
+    folder, learned = tmp_path / "weights", {}
+    for epoch, rate in (1, 0.01), (2, 1e-9):
+        train_in(folder, "--epochs", epoch, "--learning-rate", rate)
+        model = load(train.checkpoints(folder)[0][2])
+        assert model.optimizer.iterations == epoch * STEPS
+        assert float(model.optimizer.learning_rate) == pytest.approx(rate)
+        learned[epoch] = model.get_weights()
+    for first, second in zip(learned[1], learned[2], strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-6)
+
+
 def test_going_on_asks_only_for_what_the_weights_are_of(tmp_path, capsys):
     """A jump can be mended by a limit; the text may have moved, in another encoding."""
     folder, moved = tmp_path / "weights", tmp_path / "moved.txt"
@@ -569,10 +581,11 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):
         "--input-dropout",
         "--validation-split",
         "--clip-norm",
+        "--learning-rate",
     ],
 )
 def test_a_number_that_makes_no_sense_is_an_error(capsys, flag):
-    impossible = "0" if flag == "--clip-norm" else "1.5"
+    impossible = "0" if flag in ("--clip-norm", "--learning-rate") else "1.5"
     for value in ("-1", "many", "", "nan", "inf", impossible):
         line = fails(capsys, train.main, f"{flag}={value}")
         assert flag in line and repr(value) in line
