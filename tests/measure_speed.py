@@ -48,12 +48,12 @@ def listing(job, path):
         model = keras.Sequential([keras.Input((100, 1))])
         model.add(layers.CategoryEncoding(n_vocab, output_mode="one_hot"))
         model.add(Dropout(0.1))
-        for _ in range(2):
+        for _ in range(3):
             model.add(LSTM(256, return_sequences=True))
             model.add(Dropout(0.6))
         model.add(Dense(n_vocab, activation="softmax"))
         loss = "sparse_categorical_crossentropy"
-        optimizer = keras.optimizers.Adam(global_clipnorm=1.0)
+        optimizer = keras.optimizers.Adam(0.003, global_clipnorm=1.0)
     else:
         X = np.reshape(dataX, (len(dataX), 100, 1)) / float(n_vocab)
         y = keras.utils.to_categorical(dataY)
@@ -74,7 +74,7 @@ def listing(job, path):
             save_weights_only=True,
             mode="min",
         )
-        batch_size = 128 if job == "first" else 64
+        batch_size = {"first": 128, "larger": 64, "modern": 32}[job]
         model.fit(X, y, epochs=20, batch_size=batch_size, callbacks=[checkpoint])
     pattern = dataX[np.random.randint(0, len(dataX) - 1)]
     print('Seed:\n"', "".join(chars[value] for value in pattern), '"')
