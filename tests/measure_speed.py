@@ -49,8 +49,8 @@ def listing(job, path):
         model.add(layers.CategoryEncoding(n_vocab, output_mode="one_hot"))
         model.add(Dropout(0.1))
         for _ in range(3):
-            model.add(LSTM(256, return_sequences=True))
-            model.add(Dropout(0.6))
+            model.add(LSTM(192, return_sequences=True))
+            model.add(Dropout(0.5))
         model.add(Dense(n_vocab, activation="softmax"))
         loss = "sparse_categorical_crossentropy"
         optimizer = keras.optimizers.Adam(0.003, global_clipnorm=1.0)

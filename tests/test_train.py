@@ -27,9 +27,9 @@ import train
 STEPS = 4  # 400 patterns in batches of 128
 
 
-def contents(folder):
-    """Return what is in each file of folder."""
-    return {path: path.read_bytes() for path in folder.iterdir()}
+def contents(folder, pattern="*"):
+    """Return what is in each file of folder whose name matches pattern."""
+    return {path: path.read_bytes() for path in folder.glob(pattern)}
 
 
 def load(path):
@@ -497,11 +497,11 @@ def test_a_loss_that_is_no_number_ends_the_training_and_loses_nothing(tmp_path, 
     model = load(train.checkpoints(folder)[0][2])
     model.set_weights([np.nan * weights for weights in model.get_weights()])
     model.save_weights(folder / "weights-improvement-02-0.5000.weights.h5")
-    before = {path: path.read_bytes() for path in folder.glob("*.h5")}
+    before = contents(folder, "*.h5")
     path, flags = tmp_path / "text.txt", ["--units", 16, "--clip-norm", 3]
     line = fails(capsys, train.main, path, "--weights", folder, *flags)
     assert "The loss is NaN" in line and f"--clip-norm 1.5 --weights {folder} " in line
-    assert {path: path.read_bytes() for path in folder.glob("*.h5")} == before
+    assert contents(folder, "*.h5") == before
 
 
 # A student's changes
