@@ -391,10 +391,10 @@ def test_a_checkpoint_cut_short_is_passed_over_unless_it_is_the_last(
     assert str(second) in captured.err + captured.out
 
     cut_short(second)
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     line = fails(capsys, script.main, *args)
     assert f"No checkpoint in {folder} can be loaded." in line
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize("script", [train, generate])
