@@ -2,7 +2,7 @@
 
     python generate.py                          # 1,000 characters, from weights/wonderland
     python generate.py weights/wonderland-bigger --length 300
-    python generate.py weights/pretrained/wonderland/weights-improvement-30-1.7395.weights.h5
+    python generate.py weights/pretrained/wonderland/weights-improvement-30-1.7395.keras
     python generate.py --prompt " alice was " --temperature 0.5 --random-seed 1
 
 It starts from a random window of the text, and predicts what follows its own output.
@@ -46,76 +46,60 @@ def main(argv=None):
     args = parse_arguments(argv)
     rng = np.random.default_rng(args.random_seed)
 
-    # find the checkpoints, those that ship until there are the user's own
+    # find the user's checkpoints or, as long as there are none, those that ship
     path = args.path
     found = train.checkpoints(path)
     found = found or train.checkpoints(path.parent / "pretrained" / path.name)
     if not found:
         sys.exit(
             f"No checkpoint in {path}. Run train.py, or name a folder that it made, "
-            "or a weights-improvement-*.weights.h5 there. Keras 2's .hdf5 is not read."
+            "or a weights-improvement-*.keras there."
         )
 
-    # define the LSTM model, load the network weights
-    _, _, best = found[0]
-    config = train.read_config(best.parent)
-    model = train.build_model(config)
-    _, _, checkpoint = train.load_best(model, config, found)
+    # define the LSTM model and load the network weights, both from the checkpoint
+    model, (_, _, checkpoint) = train.load_best(found)
     model.compile(jit_compile=True)  # XLA halves the time of a character
     print("Using", checkpoint, file=sys.stderr)
 
+    # create the reverse mapping of integers to chars
+    text = checkpoint.parent / "text.txt"
+    raw_text = text.read_text("utf-8", "replace")
+    int_to_char = sorted(set(raw_text))
+    if model.name != train.name_of(int_to_char):
+        sys.exit(f"{text} has other characters than the text that was learned.")
+
     # pick a random seed
-    chars = config["vocab"]  # the tutorial's int_to_char
-    seed = pick_seed(config, args.prompt.lower(), rng)
-    pattern = [chars.index(char) for char in seed]
+    seq_length = model.input_shape[1]
+    end = rng.integers(seq_length, len(raw_text))
+    seed = (raw_text[:end] + args.prompt.lower())[-seq_length:]
+    if unknown := "".join(sorted(set(seed) - set(int_to_char))):
+        sys.exit(f"The network has not learned {unknown!r}. Leave it out of --prompt.")
+    pattern = [int_to_char.index(char) for char in seed]
     print("Seed:")
     print('"', seed, '"')
 
     # generate characters
     for _ in range(args.length):
-        x = np.reshape(pattern, (1, len(pattern), 1))  # the network normalizes it
+        x = np.reshape(pattern, (1, len(pattern), 1))  # the network scales it
         prediction = model.predict_on_batch(x)[0]
-        if config["every_character"]:
+        if prediction.ndim == 2:  # of every character in the window
             prediction = prediction[-1]
         index = choose(prediction, args.temperature, rng)
-        print(chars[index], end="", flush=True)
+        print(int_to_char[index], end="", flush=True)
         pattern = [*pattern[1:], index]
     print("\nDone.")
 
 
-def pick_seed(config, prompt, rng):
-    """Return a random window of the text, whose end is replaced by prompt.
-
-    A prompt of seq_length characters needs no text. Ends the program if the text is missing or
-    another one, or if the network does not know a character.
-    """
-    seed, seq_length = prompt, config["seq_length"]
-    if len(prompt) < seq_length:
-        path = train.HERE / config["text"]
-        advice = f"Put it back, or --prompt {seq_length} letters."
-        if not path.is_file():
-            sys.exit(f"There is no file {path}. {advice}")
-        raw_text = train.load_text(path, config["encoding"])
-        if train.digest(raw_text) != config["sha256"]:
-            sys.exit(f"{path} is not the text that the network learned. {advice}")
-        end = rng.integers(seq_length, len(raw_text))
-        seed = raw_text[:end] + prompt
-    seed = seed[-seq_length:]
-    if unknown := "".join(sorted(set(seed) - set(config["vocab"]))):
-        sys.exit(f"The network has not learned {unknown!r}. Leave it out of --prompt.")
-    return seed
-
-
 def choose(prediction, temperature, rng):
-    """Return the index of the likeliest character or, above temperature 0, of a drawn one.
+    """Return the index of the likeliest character or, above temperature 0, draw one.
 
     prediction has n_vocab probabilities. Temperatures below 1 sharpen them before the
-    draw, those above flatten them. The argmax of logits plus Gumbel noise is such a draw.
+    draw, those above flatten them.
     """
     if temperature == 0:
         return int(np.argmax(prediction))
-    logits = np.log(np.maximum(prediction, 1e-30, dtype=float))
-    return int(np.argmax(logits + temperature * rng.gumbel(size=len(logits))))
+    p = (prediction / prediction.max()).astype(float) ** (1 / temperature)
+    return int(rng.choice(len(p), p=p / p.sum()))
 
 
 if __name__ == "__main__":
@@ -127,3 +111,5 @@ if __name__ == "__main__":
         sys.exit("\nStopped.")
     except BrokenPipeError:  # `| head` has enough
         os._exit(0)  # before Python tries to write what is left
+    except OSError as error:  # such as a full disk
+        sys.exit(str(error))

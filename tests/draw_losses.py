@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 PRETRAINED = Path(__file__).resolve().parents[1] / "weights" / "pretrained"
 NETWORKS = {
     "wonderland": "first",
-    "wonderland-bigger": "larger",
+    "wonderland-bigger": "bigger",
     "wonderland-modern": "modern",
     "christmas-carol": "Carol",
 }

@@ -6,13 +6,13 @@ Prints a row of a Markdown table for each folder or checkpoint, over the texts o
 characters that generate.py writes with --random-seed 0, 1, 2 and so on. All of them are
 written side by side, a batch of windows at a time.
 
-loops of 20, of 200   texts whose last 250 characters repeat themselves after at most
-                      so many characters: texts[i] == texts[i - n] for an n up to 20, 200
+loops                 texts whose last 250 characters are equal to those that stand n
+                      before them, for an n of at most 200
 share a passage       texts of which 100 characters in a row stand in another text, too
 words in the book     of all runs of letters, how many occur as such in the run's text
 in long lines         of all characters, how many stand in lines that are longer than
                       any in the run's text
-"little"              in 1,000 words; the greedy larger network's favourite
+"little"              in 1,000 words; the greedy bigger network's favourite
 """
 
 import re
@@ -29,20 +29,21 @@ sys.path.insert(0, str(ROOT))
 import generate
 import train
 
-LENGTH, TAIL, PASSAGE = 1000, 250, 100
+LENGTH, TAIL, LONGEST_LOOP, PASSAGE = 1000, 250, 200, 100
 
 
-def write(model, config, n_texts, temperature):
+def write(model, raw_text, n_texts, temperature):
     """Return the texts of LENGTH characters that generate.py writes by random seeds."""
-    chars = config["vocab"]
+    chars, seq_length = sorted(set(raw_text)), model.input_shape[1]
     rngs = [np.random.default_rng(n) for n in range(n_texts)]
-    seeds = [generate.pick_seed(config, "", rng) for rng in rngs]
+    ends = [rng.integers(seq_length, len(raw_text)) for rng in rngs]
+    seeds = [raw_text[end - seq_length : end] for end in ends]
     patterns = np.array([[chars.index(char) for char in seed] for seed in seeds])
     model.compile(jit_compile=True)
     texts = [""] * n_texts
     for _ in range(LENGTH):
         predictions = model.predict_on_batch(patterns[:, :, np.newaxis])
-        if config["every_character"]:
+        if predictions.ndim == 3:
             predictions = predictions[:, -1]
         pairs = zip(predictions, rngs, strict=True)
         indices = [generate.choose(each, temperature, rng) for each, rng in pairs]
@@ -51,12 +52,9 @@ def write(model, config, n_texts, temperature):
     return texts
 
 
-def loops(text, longest):
-    """Return whether the text's tail repeats itself after at most longest characters."""
-    return any(
-        text[-TAIL:] == text[-TAIL - length : -length]
-        for length in range(1, longest + 1)
-    )
+def loops(text):
+    """Return whether the text's tail repeats itself after at most LONGEST_LOOP."""
+    return any(text[-TAIL:] == text[-TAIL - n : -n] for n in range(1, LONGEST_LOOP + 1))
 
 
 def passages(text):
@@ -71,31 +69,28 @@ def sharing(texts):
 
 
 def words(text):
-    return re.findall("[a-z]+", text)
+    return re.findall(r"[^\W\d_]+", text)
 
 
 def measure(path, n_texts, temperature):
     """Return a table's row of the texts of the best network at path."""
-    folder = path if path.is_dir() else path.parent
-    config = train.read_config(folder)
-    model = train.build_model(config)
-    _, epoch, _ = train.load_best(model, config, train.checkpoints(path))
-    texts = write(model, config, n_texts, temperature)
-
-    book = train.load_text(ROOT / config["text"], config["encoding"])
+    model, (_, epoch, checkpoint) = train.load_best(train.checkpoints(path))
+    folder = checkpoint.parent
+    book = (folder / "text.txt").read_text("utf-8")
+    texts = write(model, book, n_texts, temperature)
     known = set(words(book))
     written = [word for text in texts for word in words(text)]
+    n_written = max(len(written), 1)
     longest = max(map(len, book.split("\n")))
     lengths = [len(line) for text in texts for line in text.split("\n")]
     in_long_lines = sum(length for length in lengths if length > longest)
     return [
         f"{folder.name}, epoch {epoch}",
-        f"{sum(loops(text, 20) for text in texts)} of {n_texts}",
-        f"{sum(loops(text, 200) for text in texts)} of {n_texts}",
+        f"{sum(map(loops, texts))} of {n_texts}",
         f"{sharing(texts)} of {n_texts}",
-        f"{sum(word in known for word in written) / len(written):.1%}",
+        f"{sum(word in known for word in written) / n_written:.1%}",
         f"{in_long_lines / (n_texts * LENGTH):.0%}",
-        f"{1000 * written.count('little') / len(written):.1f}",
+        f"{1000 * written.count('little') / n_written:.1f}",
     ]
 
 
@@ -105,10 +100,8 @@ def main():
     parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--temperature", type=float, default=0)
     args = parser.parse_args()
-    header = (
-        "loops of 20 | of 200 | share a passage | words in the book | in long lines"
-    )
-    print(f'| network | {header} | "little" |\n|---|---|---|---|---|---|---|')
+    header = "loops | share a passage | words in the book | in long lines"
+    print(f'| network | {header} | "little" |\n|---|---|---|---|---|---|')
     for folder in args.folders:
         row = measure(folder, args.texts, args.temperature)
         print(f"| {' | '.join(row)} |", flush=True)

@@ -6,7 +6,6 @@ import shlex
 import shutil
 from pathlib import Path
 
-import h5py
 import keras
 import measure_loss
 import measure_texts
@@ -33,10 +32,9 @@ def rows_of(page):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_weights_have_the_loss_that_the_cards_claim(name):
-    config = train.read_config(PRETRAINED / name)
-    model = train.build_model(config)
-    train.load_best(model, config, train.checkpoints(PRETRAINED / name))
-    loss = measure_loss.loss(model, measure_loss.encode(config), 50)
+    model, _ = train.load_best(train.checkpoints(PRETRAINED / name))
+    windows = measure_loss.cut(PRETRAINED / name)[::50]
+    loss = measure_loss.losses(model, windows).mean()
     assert loss == pytest.approx(LOSSES[name], abs=0.002)
     assert f"{LOSSES[name]:.4f}" in CARDS
 
@@ -49,27 +47,42 @@ def test_the_weights_are_the_best_in_the_log_without_the_optimizers_state(name):
     epoch = min(losses, key=losses.get)
     assert in_name == [round(losses[epoch], 4), epoch]
     assert f"{losses[epoch]:.4f}" in CARDS
-    with h5py.File(path) as file:
-        assert "layers" in file and "optimizer" not in file
+    assert not keras.models.load_model(path).compiled
 
 
 def test_the_readmes_losses_are_the_logs():
-    first = losses_in(PRETRAINED / "wonderland")
-    larger = losses_in(PRETRAINED / "wonderland-bigger")
-    networks = {"*first*": first, "*larger*": larger}
-    rows = [cells for cells in rows_of(README) if cells[0] in networks]
-    assert len(rows) == 3
-    for network, epoch, ours, _ in rows:
-        assert ours == f"{networks[network][int(epoch)]:.4f}"
-    assert f"these have {first[20]:.4f} and {larger[48]:.4f}" in README
-    assert f"After one epoch, *first* has {first[1]:.2f}" in README
+    folders = {"first": "", "bigger": "-bigger", "modern": "-modern"}
+    losses = {n: losses_in(PRETRAINED / f"wonderland{f}") for n, f in folders.items()}
+    rows = [(cells[0].strip("*"), *cells[1:]) for cells in rows_of(README)]
+    results = [cells for cells in rows if cells[0] in losses and len(cells) == 4]
+    assert len(results) == 3
+    for network, epoch, ours, _ in results:
+        assert ours == f"{losses[network][int(epoch)]:.4f}"
+    trained = [cells for cells in rows if cells[1:2] and "train.py" in cells[1]]
+    trained = [(cells[0], cells[-1]) for cells in trained if cells[0] in losses]
+    assert len(trained) == 3
+    for network, loss in trained:
+        epoch = max(losses[network])
+        assert loss.startswith(f"{losses[network][epoch]:.2f} after {epoch}")
+
+
+def test_the_table_of_nine_runs_is_their_logs():
+    rows = [cells for cells in rows_of(RUNS) if re.match("seed-|interr", cells[0])]
+    assert len(rows) == 9
+    for name, _, *at, lowest, jumps in rows:
+        losses = losses_in(ROOT / "tests" / "runs", name=f"{name}.csv")
+        assert at == [f"{losses[epoch]:.4f}" for epoch in (10, 19, 30)]
+        best = min(losses, key=losses.get)
+        assert lowest == f"{losses[best]:.4f} (epoch {best})"
+        minima = np.minimum.accumulate(list(losses.values()))
+        jumped = [e for e in range(2, 31) if losses[e] > minima[e - 2] + 0.05]
+        assert jumps == (", ".join(map(str, jumped)) or "none")
 
 
 @pytest.mark.parametrize("page", [README, CARDS], ids=["README.md", "the cards"])
 def test_the_pages_commands_print_their_samples(page, project, monkeypatch, capsys):
     monkeypatch.setattr(train, "HERE", project)
     monkeypatch.chdir(project)
-    shutil.copy(ROOT / "data" / "wonderland.txt", project / "data")
     shutil.copytree(PRETRAINED, project / "weights" / "pretrained")
     sample = r"^\$ python generate\.py ?(.*)\n(Seed:\n[\s\S]*?\nDone\.\n)```$"
     samples = re.findall(sample, page, re.MULTILINE)
@@ -122,10 +135,9 @@ def test_an_old_line_is_answered_as_the_readme_says(line, kind, message):
 def test_texts_that_are_measured_are_those_of_generate(monkeypatch, capsys):
     monkeypatch.setattr(measure_texts, "LENGTH", 40)
     folder = PRETRAINED / MODERN
-    config = train.read_config(folder)
-    model = train.build_model(config)
-    train.load_best(model, config, train.checkpoints(folder))
-    texts = measure_texts.write(model, config, 3, 0.5)
+    model, _ = train.load_best(train.checkpoints(folder))
+    raw_text = (folder / "text.txt").read_text("utf-8")
+    texts = measure_texts.write(model, raw_text, 3, 0.5)
     for n, text in enumerate(texts):
         args = ["--length", "40", "--temperature", "0.5", "--random-seed", str(n)]
         generate.main([str(folder), *args])
@@ -134,11 +146,10 @@ def test_texts_that_are_measured_are_those_of_generate(monkeypatch, capsys):
 
 def test_loops_and_shared_passages_are_counted_as_the_page_says():
     once = "".join(map(chr, range(1000)))
-    assert not measure_texts.loops(once, 200)
-    assert measure_texts.loops(once[:700] + 300 * "*", 20)
-    cycle = once[:100]
-    assert measure_texts.loops(once[100:600] + 4 * cycle, 200)
-    assert not measure_texts.loops(once[100:600] + 4 * cycle, 99)
-    assert not measure_texts.loops(once[100:700] + 3 * cycle, 200)
+    assert not measure_texts.loops(once)
+    assert measure_texts.loops(once[:700] + 300 * "*")
+    assert measure_texts.loops(once[100:550] + 3 * once[:200])
+    assert not measure_texts.loops(once[300:600] + 3 * once[:201])
+    assert not measure_texts.loops(once[100:700] + 3 * once[:100])
     texts = [once[:300], once[200:500], once[401:700], 2 * once[800:]]
     assert measure_texts.sharing(texts) == 2
