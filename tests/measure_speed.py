@@ -76,11 +76,10 @@ def listing(job, path):
     model.compile(loss=loss, optimizer=optimizer)
     if job != "generate":
         checkpoint = keras.callbacks.ModelCheckpoint(
-            "weights-improvement-{epoch:02d}-{loss:.4f}.weights.h5",
+            "weights-improvement-{epoch:02d}-{loss:.4f}.keras",
             monitor="loss",
             verbose=1,
             save_best_only=True,
-            save_weights_only=True,
             mode="min",
         )
         batch_size = presets.get(job, {"batch_size": 128})["batch_size"]
