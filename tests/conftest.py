@@ -23,6 +23,7 @@ import train
 
 BOOK = (ROOT / "data" / "wonderland.txt").read_text(encoding="utf-8")
 TEXT = BOOK[:500].lower()
+
 only_unix = pytest.mark.skipif(
     os.name != "posix", reason="Windows has no such signals, limits or shell"
 )

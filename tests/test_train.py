@@ -13,7 +13,6 @@ import tensorflow as tf
 from conftest import (
     TEXT,
     USERS_ENVIRONMENT,
-    copy_project,
     edited,
     fails,
     interrupt,
@@ -503,8 +502,7 @@ def test_a_layer_that_cannot_be_loaded_again_fails_before_the_first_epoch(tmp_pa
     assert not (tmp_path / "weights").exists()
 
 
-def test_a_students_mistake_keeps_its_traceback(tmp_path):
-    project = copy_project(tmp_path / "project")
+def test_a_students_mistake_keeps_its_traceback(project):
     code = (project / "train.py").read_text(encoding="utf-8")
     first_line = "    n_vocab = len(chars)\n    model"
     assert code.count(first_line) == 1
