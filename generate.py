@@ -16,7 +16,7 @@ from pathlib import Path
 # One window at a time is no work for a GPU, whose memory a training may need. But in a
 # notebook, later cells would have none.
 if __name__ == "__main__" and not hasattr(sys, "ps1"):
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import numpy as np
 
@@ -63,10 +63,10 @@ def main(argv=None):
 
     # create the reverse mapping of integers to chars
     text = checkpoint.parent / "text.txt"
-    raw_text = text.read_text("utf-8", "replace")
+    raw_text = text.read_text("utf-8", "replace") if text.exists() else ""
     int_to_char = sorted(set(raw_text))
     if model.name != train.name_of(int_to_char):
-        sys.exit(f"{text} has other characters than the text that was learned.")
+        sys.exit(f"train.py did not save {checkpoint}, or {text} has changed since.")
 
     # pick a random seed
     seq_length = model.input_shape[1]

@@ -15,11 +15,13 @@ https://machinelearningmastery.com/text-generation-lstm-recurrent-neural-network
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import shlex
 import sys
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -29,6 +31,8 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # keeps memory between s
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # faster products on older CPUs
 if os.cpu_count() == 2:  # where one thread was faster than two
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+with contextlib.suppress(AttributeError, OSError):  # on Linux, no pause after epochs
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 import keras
 import numpy as np
@@ -76,20 +80,24 @@ def main(argv=None):
     dtype = np.min_scalar_type(n_vocab)  # for most texts, one byte a character
     encoded = np.array([char_to_int[char] for char in raw_text], dtype)
     windows = np.lib.stride_tricks.sliding_window_view(encoded, SEQ_LENGTH + 1)
-    print("Total Patterns: ", len(windows))
+    n_patterns = len(windows)
+    print("Total Patterns: ", n_patterns)
+    if n_patterns * (1 - args.validation_split) < 1:
+        sys.exit("--validation-split leaves no pattern to train on. Lower it.")
 
     # reshape X to be [samples, time steps, features]
     X = windows[:, :-1, np.newaxis]
     y = windows[:, 1:] if args.every_character else windows[:, -1]
 
     # define the LSTM model; its loss takes integers, so y needs no one-hot encoding
-    model = build_model(args, chars)
-    adam = keras.optimizers.Adam(args.learning_rate, global_clipnorm=args.clip_norm)
+    model = build_model(args, n_vocab)
+    model.name = name_of(chars)  # by which generate.py knows its text
+    adam = keras.optimizers.Adam(global_clipnorm=args.clip_norm)
     model.compile(loss="sparse_categorical_crossentropy", optimizer=adam)
 
     # go on from the best checkpoint, if the run has been started before
     epoch, lowest = go_on_or_start(model, args.weights, raw_text)
-    adam.learning_rate = args.learning_rate  # a checkpoint restores its own
+    adam.learning_rate = args.learning_rate  # only now, as a checkpoint has its own
 
     # define the checkpoint
     monitor = "val_loss" if args.validation_split else "loss"
@@ -105,6 +113,8 @@ def main(argv=None):
         initial_value_threshold=lowest,
     )
     log = keras.callbacks.CSVLogger(args.weights / "log.csv", append=True)
+    # on one core, TensorFlow's threads need a moment to end without a pause
+    rest = keras.callbacks.LambdaCallback(on_train_end=lambda logs: time.sleep(0.3))
 
     # fit the model
     device = keras.distribution.list_devices()[0]
@@ -116,7 +126,7 @@ def main(argv=None):
         batch_size=args.batch_size,
         initial_epoch=epoch,
         validation_split=args.validation_split,
-        callbacks=[checkpoint, log, keras.callbacks.TerminateOnNaN()],
+        callbacks=[checkpoint, log, keras.callbacks.TerminateOnNaN(), rest],
         verbose=1 if os.isatty(1) else 2,  # no bar in a log file
     )
     path = str(args.weights)
@@ -136,7 +146,7 @@ def parse_arguments(argv=None):
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     whole, fraction = in_range(int, 1), in_range(float, 0, 1)
-    positive = in_range(float, 1e-9)
+    positive, seed = in_range(float, 1e-9), in_range(int, 0, 2**32)
     alice = HERE / "data" / "wonderland.txt"
 
     flag = parser.add_argument
@@ -148,7 +158,7 @@ def parse_arguments(argv=None):
     flag("--batch-size", type=whole, default=128, help="patterns a step (%(default)s)")
     flag("--encoding", default="utf-8", help="encoding of the book (%(default)s)")
     flag("--weights", type=Path, help="folder to save in (weights/<text>-<flags>)")
-    flag("--random-seed", type=in_range(int, 0, 2**32), help="repeat random choices")
+    flag("--random-seed", type=seed, help="repeat all choices; epochs share one order")
 
     idea = parser.add_argument_group("the tutorial's ideas").add_argument
     idea("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
@@ -235,15 +245,14 @@ def strip_gutenberg(text):
     return "".join(books) or header  # which is all of it if there is no start
 
 
-def build_model(args, chars):
-    """Return the network that args describe, for the characters chars, not yet trained.
+def build_model(args, n_vocab):
+    """Return the network that args describe, for n_vocab characters, not yet trained.
 
     Input: characters' indices, (batch, SEQ_LENGTH, 1). Output: the probabilities of the
     next character, (batch, n_vocab) or, for every_character, of the one after each of
     the window, (batch, SEQ_LENGTH, n_vocab).
     """
-    n_vocab = len(chars)
-    model = keras.Sequential([keras.Input((SEQ_LENGTH, 1))], name=name_of(chars))
+    model = keras.Sequential([keras.Input((SEQ_LENGTH, 1))])
     if args.one_hot:
         model.add(layers.CategoryEncoding(n_vocab, output_mode="one_hot"))
     else:
@@ -269,16 +278,17 @@ def go_on_or_start(model, folder, raw_text):
     They are 0 and infinity if there is none. Puts raw_text into the folder. If there is
     anything but a run of this text and network, ends the program and changes nothing.
     """
-    advice = "Name another folder by --weights."
+    advice = "Name another folder by --weights, or move this one away."
     text, unfinished = folder / "text.txt", folder / "text.txt.new"
     known = text.read_text("utf-8", "replace") if text.exists() else None
-    others = set(folder.glob("*")) - {unfinished}
+    existed = folder.exists()
+    others = set(folder.iterdir()) - {unfinished} if existed else set()
     if known != raw_text and others:
-        sys.exit(f"{folder} holds something else than a run of this text. {advice}")
+        sys.exit(f"{folder} has {max(others).name}, but no run of this text. {advice}")
     found = checkpoints(folder)
     if not found:
         keras.models.model_from_json(model.to_json())  # if it cannot, fail now
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=existed)  # of two at once, one fails
         unfinished.write_text(raw_text, "utf-8")
         unfinished.replace(text)  # so that a full disk cannot leave half of it
         return 0, float("inf")
@@ -301,29 +311,34 @@ def checkpoints(path):
     found = [
         (float(match[2]), int(match[1]), path)
         for path in paths
-        if path.exists() and (match := re.fullmatch(name, path.name))
+        if (match := re.fullmatch(name, path.name))
     ]
     return sorted(found, key=lambda each: (each[0], -each[1]))
 
 
 def load_best(found):
-    """Return the first network of the found checkpoints that loads, and its entry.
+    """Return the first network of the found checkpoints that is whole, and its entry.
 
-    Says on stderr which ones it passes over. Ends the program if none loads.
+    Says on stderr which ones it passes over. Ends the program if none is whole, or if
+    this Keras cannot load it.
     """
     for loss, epoch, path in found:
+        version = None
         try:
             with zipfile.ZipFile(path) as file:
                 if file.testzip():  # Keras does not look at the checksums
                     raise ValueError("its checksum is wrong")
-            model = keras.models.load_model(path, compile=False)
-            return model, (loss, epoch, path)
+                version = json.loads(file.read("metadata.json"))["keras_version"]
+            return keras.models.load_model(path, compile=False), (loss, epoch, path)
         except Exception as error:  # noqa: BLE001 - Keras, zip and h5py have many
-            reason = " ".join(str(error).split())[:200]
+            reason = " ".join(str(error).split())[-200:]
+            if version:
+                sys.exit(
+                    f"Keras {keras.__version__} cannot load {path}, which Keras {version} "
+                    f"saved. If that is newer, upgrade Keras. ({reason})"
+                )
             print(f"Passed over {path}: {reason}", file=sys.stderr)
-    sys.exit(
-        f"No checkpoint in {path.parent} can be loaded. To train anew, move it away."
-    )
+    sys.exit(f"No checkpoint in {path.parent} is whole. To train anew, move it away.")
 
 
 if __name__ == "__main__":

@@ -21,12 +21,11 @@ sys.path.insert(0, str(ROOT))
 
 import train
 
-BOOK = (ROOT / "data" / "wonderland.txt").read_text(encoding="utf-8")
+BOOK = (ROOT / "data" / "wonderland.txt").read_text("utf-8")
 TEXT = BOOK[:500].lower()
+PIPE = subprocess.PIPE
 
-only_unix = pytest.mark.skipif(
-    os.name != "posix", reason="Windows has no such signals, limits or shell"
-)
+only_unix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
 
 
 def pytest_configure(config):
@@ -37,33 +36,23 @@ def pytest_configure(config):
 
 def run(project, *command, **options):
     """Run Python in the project's folder and return how it ended."""
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        **options,
-    )
+    options = {"stdout": PIPE, "stderr": PIPE, "text": True, "timeout": 300} | options
+    command = [sys.executable, *map(str, command)]
+    return subprocess.run(command, cwd=project, check=False, **options)
 
 
 def interrupt(project, command, kind, ready, stdout=subprocess.DEVNULL):
     """Send a signal to a script that is ready, and return its status and stderr."""
     # Where a shell has put the tests into the background, scripts would ignore Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        cwd=project,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not ready():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(kind)
-    stderr = process.communicate(timeout=10)[1]  # the prompt has to be back by then
+    command = [sys.executable, *map(str, command)]
+    options = {"stdout": stdout, "stderr": PIPE, "text": True}
+    with subprocess.Popen(command, cwd=project, **options) as process:
+        while not ready():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(kind)
+        stderr = process.communicate(timeout=10)[1]  # the prompt has to be back by then
     return process.returncode, stderr
 
 
@@ -77,35 +66,34 @@ def fails(capsys, main, *args):
     """Call a script's main, which has to end in an error, and return what it says."""
     with pytest.raises(SystemExit) as ended:
         main([str(arg) for arg in args])
-    captured = capsys.readouterr()
+    captured, code = capsys.readouterr(), ended.value.code
     assert "Seed" not in captured.out
-    code = ended.value.code
     error = captured.err.splitlines()[-1] if code == 2 else code  # 2 is argparse's
     assert isinstance(error, str) and "\n" not in error
     return error
 
 
-def train_in(folder, *flags, text=TEXT, main=None):
+def train_in(folder, *flags, text=TEXT, main=train.main):
     """Train a network of 16 units in folder, unless flags say otherwise."""
     path = folder.parent / "book.txt"
     path.write_text(text, "utf-8")
-    args = [path, "--weights", folder, "--units", 16, *flags]
-    (main or train.main)([str(arg) for arg in args])
+    main([str(arg) for arg in [path, "--weights", folder, "--units", 16, *flags]])
 
 
 def edited(old, new):
-    """Return train.py as a module in which a student has put new in place of old."""
-    code = Path(train.__file__).read_text(encoding="utf-8")
+    """Return the main of a train.py in which a student has put new in place of old."""
+    code = Path(train.__file__).read_text("utf-8")
     assert code.count(old) == 1
     module = types.ModuleType("train")
     module.__file__ = train.__file__
     exec(code.replace(old, new), module.__dict__)  # noqa: S102 - our own code
-    return module
+    return module.main
 
 
 def copy_project(folder):
+    """Copy the project, with the first 500 characters of the book, into folder."""
     (folder / "data").mkdir(parents=True)
-    (folder / "data" / "wonderland.txt").write_text(BOOK[:500], encoding="utf-8")
+    (folder / "data" / "wonderland.txt").write_text(BOOK[:500], "utf-8")
     for script in ("train.py", "generate.py"):
         shutil.copy(ROOT / script, folder)
     return folder
@@ -113,7 +101,6 @@ def copy_project(folder):
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the project whose book is the first 500 characters."""
     return copy_project(tmp_path / "project")
 
 
@@ -122,8 +109,7 @@ def finished(tmp_path_factory):
     """A project with both networks trained an epoch or two, and the commands' ends."""
     project = copy_project(tmp_path_factory.mktemp("finished") / "project")
     small = run(project, "train.py", "--epochs", 2)
-    bigger = run(project, "train.py", "--epochs", 1, "--bigger")
-    return project, small, bigger
+    return project, small, run(project, "train.py", "--epochs", 1, "--bigger")
 
 
 @pytest.fixture
