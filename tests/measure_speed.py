@@ -5,11 +5,12 @@
 Prints what the machine is, and a Markdown table: medians and ranges over ROUNDS (5)
 rounds, and the medians' ratio. In each round the two sides take turns, each in a process
 of its own and timed from outside by what it prints. Ours are the scripts. The tutorial's
-is its listing with the changes that Keras 3 forces, for bigger with a second layer. For
-modern, which is not the tutorial's, it is the same network, fed from arrays.
+is listing.py, for bigger with a second layer. For modern, which is not the tutorial's,
+it is the same network, fed from arrays.
 """
 
-import importlib
+import ast
+import itertools
 import os
 import platform
 import pty
@@ -20,77 +21,62 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
-BOOK = ROOT / "data" / "wonderland.txt"
+BOOK = (ROOT / "data" / "wonderland.txt").read_text(encoding="utf-8")
+TEXT = "data/wonderland.txt"  # as listing.py has it, in the folder of a measurement
 LISTING = [__file__, "--listing"]
 ARRAYS_A_CHARACTER = 2600  # bytes of the tutorial's lists and arrays, on 1 MB of text
 
+LAYER = "model.add(LSTM(256, input_shape=(X.shape[1], X.shape[2])))\n"
+FIT = "model.fit(X, y, epochs=20, batch_size=128, callbacks=[checkpoint])"
+BEST = 'filename = min(glob.glob("weights-improvement-*.keras"), '
+BEST += "key=lambda name: name[-12:])"
+CHANGES = {  # of listing.py, for what else is timed
+    "first": {},
+    "bigger": {
+        LAYER: f"{LAYER[:-3]}, return_sequences=True))\n"
+        "model.add(Dropout(0.2))\nmodel.add(LSTM(256))\n",
+        "batch_size=128": "batch_size=64",
+    },
+    "modern": {
+        "X = X / float(n_vocab)\n": "",
+        "y = to_categorical(dataY)": "y = numpy.column_stack([X[:, 1:, 0], dataY])",
+        LAYER: """
+import keras
+model.add(keras.Input((100, 1)))
+model.add(keras.layers.CategoryEncoding(n_vocab, output_mode="one_hot"))
+model.add(Dropout(modern["input_dropout"]))
+for _ in range(modern["layers"]):
+    model.add(LSTM(modern["units"], return_sequences=True))
+    model.add(Dropout(modern["dropout"]))
+""",
+        "model.add(Dropout(0.2))\n": "",
+        "Dense(y.shape[1]": "Dense(n_vocab",
+        'loss="categorical_crossentropy", optimizer="adam"': """
+loss="sparse_categorical_crossentropy", optimizer=keras.optimizers.Adam(
+    modern["learning_rate"], global_clipnorm=modern["clip_norm"]
+)""",
+        "batch_size=128": "batch_size=modern['batch_size']",
+    },
+    "generate": {  # with weights as they begin
+        FIT: "",
+        BEST: "",
+        "model.load_weights(filename)": "",
+    },
+}
 
-def listing(job, path):
-    """Train first, bigger or modern, or generate, as the tutorial does."""
-    import keras
-    import numpy as np
-    from keras import layers
-    from keras.layers import LSTM, Dense, Dropout
 
-    with mock.patch.dict(os.environ):  # without the switches that train.py sets
-        sys.path.insert(0, str(ROOT))
-        presets = importlib.import_module("train").PRESETS
-
-    raw_text = Path(path).read_text(encoding="utf-8").lower()
-    chars = sorted(set(raw_text))
-    char_to_int = {c: i for i, c in enumerate(chars)}
-    n_vocab = len(chars)
-    dataX, dataY = [], []
-    for i in range(len(raw_text) - 100):
-        dataX.append([char_to_int[char] for char in raw_text[i : i + 100]])
-        dataY.append(char_to_int[raw_text[i + 100]])
-    loss, optimizer = "categorical_crossentropy", "adam"
-    if job == "modern":
-        modern = presets["modern"]
-        X = np.reshape(dataX, (len(dataX), 100, 1))
-        y = np.column_stack([X[:, 1:, 0], dataY])
-        model = keras.Sequential([keras.Input((100, 1))])
-        model.add(layers.CategoryEncoding(n_vocab, output_mode="one_hot"))
-        model.add(Dropout(modern["input_dropout"]))
-        for _ in range(modern["layers"]):
-            model.add(LSTM(modern["units"], return_sequences=True))
-            model.add(Dropout(modern["dropout"]))
-        model.add(Dense(n_vocab, activation="softmax"))
-        loss = "sparse_categorical_crossentropy"
-        optimizer = keras.optimizers.Adam(
-            modern["learning_rate"], global_clipnorm=modern["clip_norm"]
-        )
-    else:
-        X = np.reshape(dataX, (len(dataX), 100, 1)) / float(n_vocab)
-        y = keras.utils.to_categorical(dataY)
-        model = keras.Sequential([keras.Input((X.shape[1], X.shape[2]))])
-        if job == "bigger":
-            model.add(LSTM(256, return_sequences=True))
-            model.add(Dropout(0.2))
-        model.add(LSTM(256))
-        model.add(Dropout(0.2))
-        model.add(Dense(y.shape[1], activation="softmax"))
-    model.compile(loss=loss, optimizer=optimizer)
-    if job != "generate":
-        checkpoint = keras.callbacks.ModelCheckpoint(
-            "weights-improvement-{epoch:02d}-{loss:.4f}.keras",
-            monitor="loss",
-            verbose=1,
-            save_best_only=True,
-            mode="min",
-        )
-        batch_size = presets.get(job, {"batch_size": 128})["batch_size"]
-        model.fit(X, y, epochs=20, batch_size=batch_size, callbacks=[checkpoint])
-    pattern = dataX[np.random.randint(0, len(dataX) - 1)]
-    print('Seed:\n"', "".join(chars[value] for value in pattern), '"')
-    for _ in range(1000):
-        x = np.reshape(pattern, (1, len(pattern), 1)) / float(n_vocab)
-        index = np.argmax(model.predict(x, verbose=0))
-        print(chars[index], end="", flush=True)
-        pattern = [*pattern[1:], index]
+def run_listing(job):
+    """Run listing.py, in the current folder, with the changes for a job."""
+    ours = (ROOT / "train.py").read_text(encoding="utf-8")  # importing it sets switches
+    presets = re.search(r"^PRESETS = ({.*?^})", ours, re.MULTILINE | re.DOTALL)[1]
+    modern = ast.literal_eval(presets)["modern"]
+    code = Path(__file__).with_name("listing.py").read_text(encoding="utf-8")
+    for old, new in CHANGES[job].items():
+        assert code.count(old) == 1, old
+        code = code.replace(old, new)
+    exec(code, {"modern": modern})  # noqa: S102 - our own code
 
 
 def steps(output):
@@ -103,11 +89,24 @@ def characters(output):
     return len(output.partition(b' "\r\n')[2].decode(errors="ignore"))
 
 
-def measure(command, progress, first, last):
-    """Return ms a unit of progress from first to last, and the peak memory in GB."""
+def turns(output):
+    """Return how often an epoch's first or last step has been printed."""
+    steps = re.findall(rb"(\d+)/(\d+)\x1b", output)
+    steps = [step for step, all_steps in steps if step in (b"1", all_steps)]
+    return sum(a != b for a, b in itertools.pairwise([b"", *steps]))
+
+
+def measure(command, progress, first, last, text=BOOK):
+    """Return ms a unit of progress from first to last, and the peak memory in GB.
+
+    Runs the command in a folder that has the text in TEXT.
+    """
     begin, output = None, b""
     terminal, stdout = pty.openpty()  # train.py has no progress bar for a pipe
     with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / TEXT
+        path.parent.mkdir()
+        path.write_text(text, encoding="utf-8")
         process = subprocess.Popen(
             [sys.executable, *map(str, command)],
             cwd=folder,
@@ -130,13 +129,13 @@ def print_row(what, *cells):
     print(f"| {what} | {' | '.join(cells)} |", flush=True)
 
 
-def compare_times(what, theirs, ours, progress, first, last, rounds):
-    """Print the row of two commands' times, in ms a unit of progress."""
+def compare_times(what, theirs, ours, rounds, *progress):
+    """Print the row of two commands' times, in ms a unit of progress, as in measure."""
     sides = [], []
     for _ in range(rounds):
         for command, times in zip((theirs, ours), sides, strict=True):
-            times.append(measure(command, progress, first, last)[0])
-    digits = 0 if progress is steps else 1
+            times.append(measure(command, *progress)[0])
+    digits = 1 if progress[0] is characters else 0
     cells = [
         f"{statistics.median(times):.{digits}f} "
         f"({min(times):.{digits}f}–{max(times):.{digits}f})"
@@ -161,39 +160,35 @@ def machine():
 
 def main():
     if sys.argv[1:2] == ["--listing"]:
-        return listing(*sys.argv[2:])
+        return run_listing(sys.argv[2])
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    train = [ROOT / "train.py", "--weights", "new"]
+    train = [ROOT / "train.py", TEXT, "--weights", "new"]
     print(f"{machine()}\n\n| | tutorial | here | ratio |\n|---|---|---|---|")
-    for network, flags in {
-        "first": [],
-        "bigger": ["--bigger"],
-        "modern": ["--modern"],
-    }.items():
-        theirs, ours = [*LISTING, network, BOOK], [*train, *flags]
+    for network in "first", "bigger", "modern":
+        theirs = [*LISTING, network]
+        ours = [*train, f"--{network}"] if network != "first" else train
         what = f"training {network}, ms a step"
-        compare_times(what, theirs, ours, steps, 10, 40, rounds)
-    theirs, ours = [*LISTING, "generate", BOOK], [ROOT / "generate.py"]
+        compare_times(what, theirs, ours, rounds, steps, 10, 40)
+    theirs, ours = [*LISTING, "generate"], [ROOT / "generate.py"]
     what = "decoding, ms a character"
-    compare_times(what, theirs, ours, characters, 5, 105, rounds)
-    with tempfile.TemporaryDirectory() as folder:
-        text = Path(folder) / "text.txt"
-        book = BOOK.read_text(encoding="utf-8")
-        text.write_text((book * 7)[: 10**6], encoding="utf-8")
-        theirs = measure([*LISTING, "first", text], steps, 1, 5)[1]
-        ours = measure([*train, text], steps, 1, 5)[1]
-        what = "memory for 1 MB of text, GB"
-        print_row(what, f"{theirs:.2f}", f"{ours:.2f}", f"{theirs / ours:.1f}")
-        text.write_text((book * 70)[: 10**7], encoding="utf-8")
-        theirs = 10e6 * ARRAYS_A_CHARACTER / 1e9
-        for flags in [], ["--modern"]:
-            ours = measure([*train, text, *flags], steps, 1, 5)[1]
-            print_row(
-                f"memory for 10 MB{' of modern' if flags else ''}, GB",
-                f"extrapolated: {theirs:.0f}",
-                f"{ours:.2f}",
-                f"{theirs / ours:.1f}",
-            )
+    compare_times(what, theirs, ours, rounds, characters, 5, 105)
+    what = "from an epoch's last step to the next one's first (10,000 characters), ms"
+    short = turns, 2, 3, BOOK[:10_000]
+    compare_times(what, [*LISTING, "first"], train, rounds, *short)
+    million = (BOOK * 7)[: 10**6]
+    theirs = measure([*LISTING, "first"], steps, 1, 5, million)[1]
+    ours = measure(train, steps, 1, 5, million)[1]
+    what = "memory for 1 MB of text, GB"
+    print_row(what, f"{theirs:.2f}", f"{ours:.2f}", f"{theirs / ours:.1f}")
+    theirs = 10e6 * ARRAYS_A_CHARACTER / 1e9
+    for flags in [], ["--modern"]:
+        ours = measure([*train, *flags], steps, 1, 5, million * 10)[1]
+        print_row(
+            f"memory for 10 MB{' of modern' if flags else ''}, GB",
+            f"extrapolated: {theirs:.0f}",
+            f"{ours:.2f}",
+            f"{theirs / ours:.1f}",
+        )
 
 
 if __name__ == "__main__":

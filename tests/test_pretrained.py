@@ -13,7 +13,7 @@ import measure_loss
 import measure_texts
 import numpy as np
 import pytest
-from conftest import ROOT, losses_in
+from conftest import ROOT, TEXT, losses_in, run
 
 import generate
 import train
@@ -22,6 +22,7 @@ PRETRAINED = ROOT / "weights" / "pretrained"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CARDS = (PRETRAINED / "README.md").read_text(encoding="utf-8")
 RUNS = (ROOT / "tests" / "runs" / "README.md").read_text(encoding="utf-8")
+LISTING = (ROOT / "tests" / "listing.py").read_text(encoding="utf-8")
 MODERN = "wonderland-modern"
 LOSSES = {"wonderland": 1.5655, "wonderland-bigger": 0.9330, MODERN: 0.9768}
 
@@ -88,7 +89,7 @@ def test_the_table_of_nine_runs_is_their_logs():
     assert len(rows) == 9
     for name, _, *at, lowest, jumps in rows:
         losses = losses_in(ROOT / "tests" / "runs", name=f"{name}.csv")
-        assert at == [f"{losses[epoch]:.4f}" for epoch in (10, 19, 30)]
+        assert at == [f"{losses[epoch]:.4f}" for epoch in (10, 20, 30)]
         best = min(losses, key=losses.get)
         assert lowest == f"{losses[best]:.4f} (epoch {best})"
         minima = np.minimum.accumulate(list(losses.values()))
@@ -147,6 +148,24 @@ def test_an_old_line_is_answered_as_the_readme_says(line, kind, message):
     expected = pytest.warns if kind.endswith("Warning") else pytest.raises
     with expected(getattr(builtins, kind), match=re.escape(message)):
         exec(line, names)  # noqa: S102 - what it runs stands in the README
+
+
+def test_the_corrected_listing_has_the_readmes_edits_and_runs_to_its_end(project):
+    edits = [cells[2] for cells in rows_of(README) if "Error: " in cells[1]]
+    edits = [code for edit in edits for code in re.findall(r"`([^`]+)`", edit)]
+    assert len(edits) >= 6 and all(edit in LISTING for edit in edits)
+    short = LISTING.replace("epochs=20", "epochs=2").replace("range(1000)", "range(20)")
+    (project / "listing.py").write_text(short, "utf-8")
+    ended = run(project, "listing.py")
+    assert ended.returncode == 0, ended.stderr
+    seed_and_text = r'Seed:\n" (.{100}) "\n(.{20})\nDone\.\n$'
+    assert re.search(seed_and_text, ended.stdout, re.DOTALL)[1] in TEXT
+
+
+def test_what_is_timed_is_the_listing_with_changes_that_apply():
+    measure_speed = pytest.importorskip("measure_speed")  # Windows has no pty
+    for changes in measure_speed.CHANGES.values():
+        assert all(LISTING.count(old) == 1 for old in changes)
 
 
 def test_texts_that_are_measured_are_those_of_generate(monkeypatch, capsys):
