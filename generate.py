@@ -66,7 +66,7 @@ def main(argv=None):
     raw_text = text.read_text("utf-8", "replace") if text.exists() else ""
     int_to_char = sorted(set(raw_text))
     if model.name != train.name_of(int_to_char):
-        sys.exit(f"train.py did not save {checkpoint}, or {text} has changed since.")
+        sys.exit(f"{checkpoint} and {text} are not as train.py saved them together.")
 
     # pick a random seed
     seq_length = model.input_shape[1]

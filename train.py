@@ -31,7 +31,7 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # keeps memory between s
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # faster products on older CPUs
 if os.cpu_count() == 2:  # where one thread was faster than two
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-with contextlib.suppress(AttributeError, OSError):  # on Linux, no pause after epochs
+with contextlib.suppress(AttributeError, OSError):  # on Linux, no long pauses in fit
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 import keras
@@ -83,7 +83,7 @@ def main(argv=None):
     n_patterns = len(windows)
     print("Total Patterns: ", n_patterns)
     if n_patterns * (1 - args.validation_split) < 1:
-        sys.exit("--validation-split leaves no pattern to train on. Lower it.")
+        sys.exit("--validation-split leaves no pattern to train on. Lower or omit it.")
 
     # reshape X to be [samples, time steps, features]
     X = windows[:, :-1, np.newaxis]
@@ -97,7 +97,7 @@ def main(argv=None):
 
     # go on from the best checkpoint, if the run has been started before
     epoch, lowest = go_on_or_start(model, args.weights, raw_text)
-    adam.learning_rate = args.learning_rate  # only now, as a checkpoint has its own
+    adam.learning_rate = args.learning_rate  # now, as going on loads the old one
 
     # define the checkpoint
     monitor = "val_loss" if args.validation_split else "loss"
@@ -113,8 +113,8 @@ def main(argv=None):
         initial_value_threshold=lowest,
     )
     log = keras.callbacks.CSVLogger(args.weights / "log.csv", append=True)
-    # on one core, TensorFlow's threads need a moment to end without a pause
-    rest = keras.callbacks.LambdaCallback(on_train_end=lambda logs: time.sleep(0.3))
+    # on one core, fit can wait a minute for threads that had no moment to settle
+    settle = keras.callbacks.LambdaCallback(on_train_end=lambda logs: time.sleep(0.3))
 
     # fit the model
     device = keras.distribution.list_devices()[0]
@@ -126,7 +126,7 @@ def main(argv=None):
         batch_size=args.batch_size,
         initial_epoch=epoch,
         validation_split=args.validation_split,
-        callbacks=[checkpoint, log, keras.callbacks.TerminateOnNaN(), rest],
+        callbacks=[checkpoint, log, keras.callbacks.TerminateOnNaN(), settle],
         verbose=1 if os.isatty(1) else 2,  # no bar in a log file
     )
     path = str(args.weights)
@@ -158,7 +158,7 @@ def parse_arguments(argv=None):
     flag("--batch-size", type=whole, default=128, help="patterns a step (%(default)s)")
     flag("--encoding", default="utf-8", help="encoding of the book (%(default)s)")
     flag("--weights", type=Path, help="folder to save in (weights/<text>-<flags>)")
-    flag("--random-seed", type=seed, help="repeat all choices; epochs share one order")
+    flag("--random-seed", type=seed, help="repeat random choices, alike in each epoch")
 
     idea = parser.add_argument_group("the tutorial's ideas").add_argument
     idea("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
@@ -288,7 +288,7 @@ def go_on_or_start(model, folder, raw_text):
     found = checkpoints(folder)
     if not found:
         keras.models.model_from_json(model.to_json())  # if it cannot, fail now
-        folder.mkdir(parents=True, exist_ok=existed)  # of two at once, one fails
+        folder.mkdir(parents=True, exist_ok=existed)  # of two new runs, one fails
         unfinished.write_text(raw_text, "utf-8")
         unfinished.replace(text)  # so that a full disk cannot leave half of it
         return 0, float("inf")
@@ -307,7 +307,7 @@ def checkpoints(path):
     The best has the lowest loss or, of equal ones, is the latest.
     """
     name = r"weights-improvement-(\d+)-(\d+\.\d+)(?:-bigger)?\.keras"
-    paths = path.glob("*.keras") if path.is_dir() else [path]
+    paths = [path] if path.is_file() else path.glob("*.keras")
     found = [
         (float(match[2]), int(match[1]), path)
         for path in paths
@@ -323,22 +323,23 @@ def load_best(found):
     this Keras cannot load it.
     """
     for loss, epoch, path in found:
-        version = None
         try:
             with zipfile.ZipFile(path) as file:
                 if file.testzip():  # Keras does not look at the checksums
                     raise ValueError("its checksum is wrong")
                 version = json.loads(file.read("metadata.json"))["keras_version"]
+        except Exception as error:  # noqa: BLE001 - damaged files have many
+            print(f"Passed over {path}: {error}", file=sys.stderr)
+            continue
+        try:
             return keras.models.load_model(path, compile=False), (loss, epoch, path)
-        except Exception as error:  # noqa: BLE001 - Keras, zip and h5py have many
+        except Exception as error:  # noqa: BLE001 - Keras has many
             reason = " ".join(str(error).split())[-200:]
-            if version:
-                sys.exit(
-                    f"Keras {keras.__version__} cannot load {path}, which Keras {version} "
-                    f"saved. If that is newer, upgrade Keras. ({reason})"
-                )
-            print(f"Passed over {path}: {reason}", file=sys.stderr)
-    sys.exit(f"No checkpoint in {path.parent} is whole. To train anew, move it away.")
+            sys.exit(
+                f"Keras {keras.__version__} cannot load {path}, which Keras {version} "
+                f"saved. If that is newer, upgrade Keras. ({reason})"
+            )
+    sys.exit(f"No checkpoint is left. To train anew, move {path.parent} away.")
 
 
 if __name__ == "__main__":
@@ -347,6 +348,11 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("\nStopped. The same command goes on from the best epoch, if any.")
+        message = "\nStopped. The same command goes on from the best epoch, if any."
+        with contextlib.suppress(OSError):  # as Ctrl-C ends `| tee`, too
+            print(message, file=sys.stderr)
+            sys.stdout.flush()
+        if not hasattr(sys, "ps1"):  # a notebook lives on
+            os._exit(1)  # at once: sys.exit can wait a minute for TensorFlow
     except OSError as error:  # such as a full disk
         sys.exit(str(error))

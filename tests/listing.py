@@ -1,13 +1,14 @@
-"""The tutorial's two listings in one, with the changes that Keras 3 forces, and no more.
+"""The tutorial's two listings in one, with the changes that Python 3 and Keras 3 force.
 
     python tests/listing.py
 
-Each changed line names in a comment what stood there. It trains for 20 epochs, saves
-weights-improvement-*.keras in the current folder, and writes 1,000 characters.
+Each changed line says in a comment what stood there. What the second listing repeats of
+the first is left out. It trains for 20 epochs, saves weights-improvement-*.keras in the
+current folder, and writes 1,000 characters.
 """
 # ruff: noqa: C402, C414, SIM115 - these lines are the tutorial's
 
-import glob
+import glob  # new, to find the file that has been saved
 import sys
 
 import numpy
@@ -52,7 +53,9 @@ filepath = "weights-improvement-{epoch:02d}-{loss:.4f}.keras"
 checkpoint = ModelCheckpoint(
     filepath, monitor="loss", verbose=1, save_best_only=True, mode="min"
 )
-model.fit(X, y, epochs=20, batch_size=128, callbacks=[checkpoint])  # was: nb_epoch=20
+callbacks_list = [checkpoint]
+# was: nb_epoch=20
+model.fit(X, y, epochs=20, batch_size=128, callbacks=callbacks_list)
 
 # was: "weights-improvement-19-1.9435.hdf5", of which each training has another
 filename = min(glob.glob("weights-improvement-*.keras"), key=lambda name: name[-12:])

@@ -126,14 +126,14 @@ def test_a_text_with_other_characters_than_the_networks_is_refused(
 ):
     text = folder / "text.txt"
     text.write_bytes(b"\xff\xfe" if content == "no UTF-8" else content.encode())
-    assert f"{text} has changed since" in fails(capsys, generate.main, folder)
+    assert f"and {text} are not as" in fails(capsys, generate.main, folder)
 
 
 def test_symbols_in_another_order_are_refused(tmp_path, capsys):
     main = edited("sorted(set(raw_text))", "sorted(set(raw_text))[::-1]")
     train_in(tmp_path / "weights", "--epochs", 1, main=main)
     line = fails(capsys, generate.main, tmp_path / "weights")
-    assert "text.txt has changed since" in line
+    assert "text.txt are not as train.py saved them together" in line
 
 
 @pytest.mark.parametrize("lacking", ["text", "train.py", "text and train.py"])
@@ -146,7 +146,7 @@ def test_a_network_without_its_text_or_of_another_listing_is_refused(
     if "train.py" in lacking:
         keras.Sequential([keras.Input((100, 1)), keras.layers.LSTM(20)]).save(path)
     line = fails(capsys, generate.main, path)
-    assert line == f"train.py did not save {path}, or {text} has changed since."
+    assert line == f"{path} and {text} are not as train.py saved them together."
 
 
 @only_unix
@@ -179,7 +179,16 @@ def test_weights_that_ship_serve_until_there_are_the_users_own(folder, capsys):
     assert called(capsys, folder, "--length", 1).err == f"Using {folder / best}\n"
 
 
-@pytest.mark.parametrize("name", ["nowhere", "data/wonderland.txt", "old.hdf5", "data"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nowhere",
+        "data/wonderland.txt",
+        "old.hdf5",
+        "data",
+        "weights-improvement-1-1.0.keras",
+    ],
+)
 def test_what_is_no_checkpoint_says_what_is_one(folder, capsys, name):
     (train.HERE / "old.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n")
     line = fails(capsys, generate.main, train.HERE / name)
