@@ -2,9 +2,10 @@
 
     python tests/listing.py
 
-Each changed line says in a comment what stood there. What the second listing repeats of
-the first is left out. It trains for 20 epochs, saves weights-improvement-*.keras in the
-current folder, and writes 1,000 characters.
+Each changed line says in a comment what stood there. The comments that the tutorial has
+are left out, and what its second listing repeats of the first. Run in the project's
+folder, it trains for 20 epochs, saves weights-improvement-*.keras there, and writes
+1,000 characters.
 """
 # ruff: noqa: C402, C414, SIM115 - these lines are the tutorial's
 
@@ -57,20 +58,22 @@ callbacks_list = [checkpoint]
 # was: nb_epoch=20
 model.fit(X, y, epochs=20, batch_size=128, callbacks=callbacks_list)
 
-# was: "weights-improvement-19-1.9435.hdf5", of which each training has another
+# was: filename = "weights-improvement-19-1.9435.hdf5", but yours has another loss
 filename = min(glob.glob("weights-improvement-*.keras"), key=lambda name: name[-12:])
 model.load_weights(filename)
 
 start = numpy.random.randint(0, len(dataX) - 1)
 pattern = dataX[start]
 print("Seed:")  # was: print "Seed:"
-print('"', "".join([int_to_char[value] for value in pattern]), '"')  # was: print "…
+# was: print "\"", "".join([int_to_char[value] for value in pattern]), "\""
+print('"', "".join([int_to_char[value] for value in pattern]), '"')
 for i in range(1000):
     x = numpy.reshape(pattern, (1, len(pattern), 1))
     x = x / float(n_vocab)
     prediction = model.predict(x, verbose=0)
     index = numpy.argmax(prediction)
     result = int_to_char[index]
+    seq_in = [int_to_char[value] for value in pattern]
     sys.stdout.write(result)
     pattern.append(index)
     pattern = pattern[1 : len(pattern)]
