@@ -2,10 +2,10 @@
 
     python tests/listing.py
 
-Each changed line says in a comment what stood there. The comments that the tutorial has
-are left out, and what its second listing repeats of the first. Run in the project's
-folder, it trains for 20 epochs, saves weights-improvement-*.keras there, and writes
-1,000 characters.
+Each changed line says in a comment what stood there. Left out are the tutorial's own
+comments and what its second listing repeats of the first; imports are in order. Run in
+the project's folder, it trains for 20 epochs, saves weights-improvement-*.keras there,
+and writes 1,000 characters.
 """
 # ruff: noqa: C402, C414, SIM115 - these lines are the tutorial's
 
