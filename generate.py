@@ -13,8 +13,8 @@ import os
 import sys
 from pathlib import Path
 
-# One window at a time is no work for a GPU, whose memory a training may need. But in a
-# notebook, later cells would have none.
+# One window at a time is no work for a GPU, and a training may need its memory. But in
+# a notebook, later cells would have no GPU.
 if __name__ == "__main__" and not hasattr(sys, "ps1"):
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
@@ -46,18 +46,19 @@ def main(argv=None):
     args = parse_arguments(argv)
     rng = np.random.default_rng(args.random_seed)
 
-    # find the user's checkpoints or, as long as there are none, those that ship
+    # find the user's best checkpoint or, as long as there is none, one that ships
     path = args.path
-    found = train.checkpoints(path)
-    found = found or train.checkpoints(path.parent / "pretrained" / path.name)
-    if not found:
+    best = train.load_best(path)
+    if not best and not path.is_file():
+        best = train.load_best(path.parent / "pretrained" / path.name)
+    if not best:
         sys.exit(
-            f"No checkpoint in {path}. Run train.py, or name a folder that it made, "
+            f"No usable checkpoint in {path}. Run train.py, or name a folder that it made, "
             "or a weights-improvement-*.keras there."
         )
 
     # define the LSTM model and load the network weights, both from the checkpoint
-    model, (_, _, checkpoint) = train.load_best(found)
+    model, _, _, checkpoint = best
     model.compile(jit_compile=True)  # XLA halves the time of a character
     print("Using", checkpoint, file=sys.stderr)
 
@@ -69,7 +70,7 @@ def main(argv=None):
         sys.exit(f"{checkpoint} and {text} are not as train.py saved them together.")
 
     # pick a random seed
-    seq_length = model.input_shape[1]
+    seq_length = model.input_shape[1] or train.SEQ_LENGTH  # where any length goes in
     end = rng.integers(seq_length, len(raw_text))
     seed = (raw_text[:end] + args.prompt.lower())[-seq_length:]
     if unknown := "".join(sorted(set(seed) - set(int_to_char))):
@@ -108,7 +109,8 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("\nStopped.")
+        sys.tracebacklimit = 0
+        raise  # so that a shell's loop ends, too
     except BrokenPipeError:  # `| head` has enough
         os._exit(0)  # before Python tries to write what is left
     except OSError as error:  # such as a full disk

@@ -15,13 +15,12 @@ https://machinelearningmastery.com/text-generation-lstm-recurrent-neural-network
 """
 
 import argparse
-import contextlib
+import io
 import json
 import os
 import re
 import shlex
 import sys
-import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -29,13 +28,13 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # less start-up chatter
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # keeps memory between steps
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # faster products on older CPUs
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # GPU memory as needed
 if os.cpu_count() == 2:  # where one thread was faster than two
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-with contextlib.suppress(AttributeError, OSError):  # on Linux, no long pauses in fit
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 HERE = Path(__file__).resolve().parent  # data/ and weights/ are found from anywhere
@@ -60,7 +59,7 @@ PRESETS = {  # what a flag sets at once; numbers beside it still win
 def main(argv=None):
     """Train as the command line says."""
     args = parse_arguments(argv)
-    keras.utils.clear_session()  # names layers as a new process does
+    keras.utils.clear_session()  # numbers layers as a new process does
     if args.random_seed is not None:
         keras.utils.set_random_seed(args.random_seed)
 
@@ -79,19 +78,19 @@ def main(argv=None):
     # prepare the dataset of input to output pairs encoded as integers
     dtype = np.min_scalar_type(n_vocab)  # for most texts, one byte a character
     encoded = np.array([char_to_int[char] for char in raw_text], dtype)
-    windows = np.lib.stride_tricks.sliding_window_view(encoded, SEQ_LENGTH + 1)
-    n_patterns = len(windows)
+    n_patterns = n_chars - SEQ_LENGTH
     print("Total Patterns: ", n_patterns)
-    if n_patterns * (1 - args.validation_split) < 1:
+    n_training = int(n_patterns * (1 - args.validation_split))
+    if not n_training:
         sys.exit("--validation-split leaves no pattern to train on. Lower or omit it.")
 
-    # reshape X to be [samples, time steps, features]
-    X = windows[:, :-1, np.newaxis]
-    y = windows[:, 1:] if args.every_character else windows[:, -1]
+    # cut X and y from it, batch by batch
+    training = batches(encoded[: n_training + SEQ_LENGTH], args)
+    validation = batches(encoded[n_training:], args) if args.validation_split else None
 
     # define the LSTM model; its loss takes integers, so y needs no one-hot encoding
     model = build_model(args, n_vocab)
-    model.name = name_of(chars)  # by which generate.py knows its text
+    model.name = name_of(chars)  # by which generate.py knows its characters
     adam = keras.optimizers.Adam(global_clipnorm=args.clip_norm)
     model.compile(loss="sparse_categorical_crossentropy", optimizer=adam)
 
@@ -100,7 +99,7 @@ def main(argv=None):
     adam.learning_rate = args.learning_rate  # now, as going on loads the old one
 
     # define the checkpoint
-    monitor = "val_loss" if args.validation_split else "loss"
+    monitor = "val_loss" if validation else "loss"
     name = "weights-improvement-{epoch:02d}-{loss:.4f}".replace("loss", monitor)
     ending = "-bigger.keras" if args.bigger else ".keras"
     folder = str(args.weights).replace("{", "{{").replace("}", "}}")  # not to fill in
@@ -113,20 +112,17 @@ def main(argv=None):
         initial_value_threshold=lowest,
     )
     log = keras.callbacks.CSVLogger(args.weights / "log.csv", append=True)
-    # on one core, fit can wait a minute for threads that had no moment to settle
-    settle = keras.callbacks.LambdaCallback(on_train_end=lambda logs: time.sleep(0.3))
 
     # fit the model
     device = keras.distribution.list_devices()[0]
     print(f"Keras runs on {device}, with {epoch} of {args.epochs} epochs done")
     history = model.fit(
-        X,
-        y,
+        training,
+        validation_data=validation,
+        shuffle=False,  # done in batches; else Keras warns
         epochs=args.epochs,
-        batch_size=args.batch_size,
         initial_epoch=epoch,
-        validation_split=args.validation_split,
-        callbacks=[checkpoint, log, keras.callbacks.TerminateOnNaN(), settle],
+        callbacks=[checkpoint, log, keras.callbacks.TerminateOnNaN()],
         verbose=1 if os.isatty(1) else 2,  # no bar in a log file
     )
     path = str(args.weights)
@@ -158,7 +154,7 @@ def parse_arguments(argv=None):
     flag("--batch-size", type=whole, default=128, help="patterns a step (%(default)s)")
     flag("--encoding", default="utf-8", help="encoding of the book (%(default)s)")
     flag("--weights", type=Path, help="folder to save in (weights/<text>-<flags>)")
-    flag("--random-seed", type=seed, help="repeat random choices, alike in each epoch")
+    flag("--random-seed", type=seed, help="repeat the random choices")
 
     idea = parser.add_argument_group("the tutorial's ideas").add_argument
     idea("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
@@ -212,8 +208,6 @@ def load_text(path, encoding):
         text = path.read_text(encoding).replace("\ufeff", "")
     except (OSError, LookupError, ValueError) as error:
         sys.exit(f"Cannot read {path}: {error}. Is it a text, and in {encoding}?")
-    # the encoding unicode_escape can leave halves of a character, which no file holds
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     book = strip_gutenberg(text)
     n_all, n_cut = len(text), len(text) - len(book)
     if n_cut:
@@ -245,6 +239,32 @@ def strip_gutenberg(text):
     return "".join(books) or header  # which is all of it if there is no start
 
 
+def batches(encoded, args):
+    """Return a dataset of the windows of encoded, an array, in a new order each epoch.
+
+    A batch is X, of shape (batch, SEQ_LENGTH, 1), and y, the character that follows:
+    (batch,) or, for every_character, the one after each of X, (batch, SEQ_LENGTH).
+    """
+    # each epoch draws a seed, by which it shuffles the places where windows start
+    n_patterns = len(encoded) - SEQ_LENGTH
+    shuffle = tf.random.experimental.stateless_shuffle
+    seeds = tf.data.Dataset.random(rerandomize_each_iteration=True).take(1)
+    places = seeds.map(lambda seed: shuffle(tf.range(n_patterns), [seed, 0])).unbatch()
+
+    def cut(starts):
+        windows = tf.gather(encoded, starts[:, tf.newaxis] + tf.range(SEQ_LENGTH + 1))
+        X = windows[:, :-1, tf.newaxis]  # [samples, time steps, features]
+        y = windows[:, 1:] if args.every_character else windows[:, -1]
+        return X, y
+
+    dataset = places.batch(args.batch_size).map(cut).prefetch(2)
+    n_batches = -(-n_patterns // args.batch_size)  # rounded up, for the progress bar
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(n_batches))
+    options = tf.data.Options()
+    options.autotune.enabled = False  # fit can wait a minute for its thread
+    return dataset.with_options(options)
+
+
 def build_model(args, n_vocab):
     """Return the network that args describe, for n_vocab characters, not yet trained.
 
@@ -268,78 +288,89 @@ def build_model(args, n_vocab):
 
 
 def name_of(chars):
-    """Return a name with a checksum of chars, by which generate.py checks its text."""
+    """Return a name with a checksum of chars, for generate.py to compare."""
     return f"lstm_{zlib.crc32(''.join(chars).encode()):08x}"
 
 
 def go_on_or_start(model, folder, raw_text):
     """Load folder's best checkpoint into model, and return its epoch and loss.
 
-    They are 0 and infinity if there is none. Puts raw_text into the folder. If there is
+    Without one, returns 0 and infinity, and puts raw_text into the folder. If that holds
     anything but a run of this text and network, ends the program and changes nothing.
     """
     advice = "Name another folder by --weights, or move this one away."
     text, unfinished = folder / "text.txt", folder / "text.txt.new"
-    known = text.read_text("utf-8", "replace") if text.exists() else None
     existed = folder.exists()
-    others = set(folder.iterdir()) - {unfinished} if existed else set()
-    if known != raw_text and others:
-        sys.exit(f"{folder} has {max(others).name}, but no run of this text. {advice}")
-    found = checkpoints(folder)
-    if not found:
+    if text.exists():
+        if text.read_text("utf-8", "replace") != raw_text:
+            sys.exit(f"{folder} holds a run of another text. {advice}")
+    elif existed and (others := set(folder.iterdir()) - {unfinished}):
+        sys.exit(f"{folder} has {max(others).name}, but no text.txt. {advice}")
+    best = load_best(folder)
+    if not best:
         keras.models.model_from_json(model.to_json())  # if it cannot, fail now
         folder.mkdir(parents=True, exist_ok=existed)  # of two new runs, one fails
         unfinished.write_text(raw_text, "utf-8")
         unfinished.replace(text)  # so that a full disk cannot leave half of it
         return 0, float("inf")
-    saved, (loss, epoch, path) = load_best(found)
+    saved, loss, epoch, path = best
     if json.dumps(saved.get_config()) != json.dumps(model.get_config()):
         sys.exit(f"{folder} holds a run of another network. {advice}")
     model.optimizer.build(model.trainable_variables)  # or its state is not loaded
-    model.load_weights(path)
+    model.load_weights(path)  # the optimizer's, too
     print("Going on from", path)
     return epoch, loss
 
 
 def checkpoints(path):
-    """Return (loss, epoch, path) of each checkpoint in a folder, or of one, best first.
+    """Return (loss, epoch, path) of each checkpoint in path, a folder, or of path itself.
 
-    The best has the lowest loss or, of equal ones, is the latest.
+    First comes the best, with the lowest loss or, of equal ones, the latest. Ends the
+    program if path leads to a drive that is not there.
     """
     name = r"weights-improvement-(\d+)-(\d+\.\d+)(?:-bigger)?\.keras"
-    paths = [path] if path.is_file() else path.glob("*.keras")
+    for link in filter(Path.is_symlink, (path, *path.parents)):
+        if not link.exists():
+            sys.exit(f"{link} leads to {link.resolve()}, which is not there.")
+    paths = path.iterdir() if path.is_dir() else [path]
     found = [
-        (float(match[2]), int(match[1]), path)
-        for path in paths
-        if (match := re.fullmatch(name, path.name))
+        (float(match[2]), int(match[1]), each)
+        for each in paths
+        if (match := re.fullmatch(name, each.name))
     ]
-    return sorted(found, key=lambda each: (each[0], -each[1]))
+    return sorted(found, key=lambda entry: (entry[0], -entry[1]))
 
 
-def load_best(found):
-    """Return the first network of the found checkpoints that is whole, and its entry.
+def load_best(path):
+    """Return the network of the best checkpoint, and its loss, epoch and path.
 
-    Says on stderr which ones it passes over. Ends the program if none is whole, or if
-    this Keras cannot load it.
+    path is as in checkpoints. Passes over those that are damaged, and says so on stderr.
+    None if none is whole. Ends the program if one cannot be read, or is not for this
+    version of Keras.
     """
-    for loss, epoch, path in found:
+    for loss, epoch, checkpoint in checkpoints(path):
         try:
-            with zipfile.ZipFile(path) as file:
+            content = io.BytesIO(checkpoint.read_bytes())  # zipfile hides such errors
+        except OSError as error:  # such as one without permission
+            sys.exit(f"Cannot read {checkpoint}: {error}")
+        try:
+            with zipfile.ZipFile(content) as file:
                 if file.testzip():  # Keras does not look at the checksums
                     raise ValueError("its checksum is wrong")
                 version = json.loads(file.read("metadata.json"))["keras_version"]
         except Exception as error:  # noqa: BLE001 - damaged files have many
-            print(f"Passed over {path}: {error}", file=sys.stderr)
+            print(f"Passed over {checkpoint}: {error}", file=sys.stderr)
             continue
         try:
-            return keras.models.load_model(path, compile=False), (loss, epoch, path)
+            model = keras.models.load_model(checkpoint, compile=False)
+            return model, loss, epoch, checkpoint
         except Exception as error:  # noqa: BLE001 - Keras has many
             reason = " ".join(str(error).split())[-200:]
             sys.exit(
-                f"Keras {keras.__version__} cannot load {path}, which Keras {version} "
-                f"saved. If that is newer, upgrade Keras. ({reason})"
+                f"Keras {keras.__version__} cannot load {checkpoint}, which Keras "
+                f"{version} saved. If that is newer, upgrade Keras. ({reason})"
             )
-    sys.exit(f"No checkpoint is left. To train anew, move {path.parent} away.")
+    return None
 
 
 if __name__ == "__main__":
@@ -347,12 +378,11 @@ if __name__ == "__main__":
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     try:
         main()
-    except KeyboardInterrupt:
-        message = "\nStopped. The same command goes on from the best epoch, if any."
-        with contextlib.suppress(OSError):  # as Ctrl-C ends `| tee`, too
-            print(message, file=sys.stderr)
-            sys.stdout.flush()
-        if not hasattr(sys, "ps1"):  # a notebook lives on
-            os._exit(1)  # at once: sys.exit can wait a minute for TensorFlow
+    except KeyboardInterrupt:  # raised again, so that a shell's loop ends, too
+        sys.tracebacklimit = 0
+        goes_on = "The same command goes on from the best epoch, if any."
+        raise KeyboardInterrupt(goes_on) from None
+    except FileNotFoundError:  # most likely a student's own
+        raise
     except OSError as error:  # such as a full disk
         sys.exit(str(error))

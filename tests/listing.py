@@ -10,6 +10,7 @@ and writes 1,000 characters.
 # ruff: noqa: C402, C414, SIM115 - these lines are the tutorial's
 
 import glob  # new, to find the file that has been saved
+import os  # new, as well
 import sys
 
 import numpy
@@ -58,8 +59,8 @@ callbacks_list = [checkpoint]
 # was: nb_epoch=20
 model.fit(X, y, epochs=20, batch_size=128, callbacks=callbacks_list)
 
-# was: filename = "weights-improvement-19-1.9435.hdf5", but yours has another loss
-filename = min(glob.glob("weights-improvement-*.keras"), key=lambda name: name[-12:])
+# was: filename = "weights-improvement-19-1.9435.hdf5"; your best file is the last one
+filename = max(glob.glob("weights-improvement-*.keras"), key=os.path.getmtime)
 model.load_weights(filename)
 
 start = numpy.random.randint(0, len(dataX) - 1)

@@ -44,7 +44,7 @@ def cut(folder):
 def print_losses(folder, validation_split):
     """Print the rows of a folder's checkpoints, by epoch."""
     windows = cut(folder)
-    n_trained = int(len(windows) * (1 - validation_split))  # as Keras splits them
+    n_trained = int(len(windows) * (1 - validation_split))  # as train.py splits them
     for epoch, path in sorted(found[1:] for found in train.checkpoints(folder)):
         model = keras.models.load_model(path, compile=False)
         row = [losses(model, windows[:n_trained:50]).mean()]

@@ -30,8 +30,7 @@ ARRAYS_A_CHARACTER = 2600  # bytes of the tutorial's lists and arrays, on 1 MB o
 
 LAYER = "model.add(LSTM(256, input_shape=(X.shape[1], X.shape[2])))\n"
 FIT = "model.fit(X, y, epochs=20, batch_size=128, callbacks=callbacks_list)"
-BEST = 'filename = min(glob.glob("weights-improvement-*.keras"), '
-BEST += "key=lambda name: name[-12:])"
+BEST = 'filename = max(glob.glob("weights-improvement-*.keras"), key=os.path.getmtime)'
 CHANGES = {  # of listing.py, for what else is timed
     "first": {},
     "bigger": {

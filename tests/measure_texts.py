@@ -74,7 +74,7 @@ def words(text):
 
 def measure(path, n_texts, temperature):
     """Return a table's row of the texts of the best network at path."""
-    model, (_, epoch, checkpoint) = train.load_best(train.checkpoints(path))
+    model, _, epoch, checkpoint = train.load_best(path)
     folder = checkpoint.parent
     book = (folder / "text.txt").read_text("utf-8")
     texts = write(model, book, n_texts, temperature)

@@ -186,7 +186,6 @@ def test_weights_that_ship_serve_until_there_are_the_users_own(folder, capsys):
         "data/wonderland.txt",
         "old.hdf5",
         "data",
-        "weights-improvement-1-1.0.keras",
     ],
 )
 def test_what_is_no_checkpoint_says_what_is_one(folder, capsys, name):
@@ -196,25 +195,34 @@ def test_what_is_no_checkpoint_says_what_is_one(folder, capsys, name):
         assert part in line
 
 
+def test_a_checkpoint_that_is_not_there_is_not_replaced(folder, capsys):
+    path = folder / "weights-improvement-1-1.0.keras"
+    line = fails(capsys, generate.main, path)
+    assert line.startswith(f"Cannot read {path}: ") and "No such file" in line
+    path.write_bytes(b"cut short")
+    line = fails(capsys, generate.main, path)
+    assert line.startswith(f"No usable checkpoint in {path}.")
+
+
 @only_unix
 def test_ctrl_c_ends_a_text_without_a_traceback(finished, tmp_path):
     path, command = tmp_path / "out.txt", ["generate.py", "--length", 1_000_000]
     with path.open("w") as out:
         ready = lambda: path.stat().st_size > 200
         status, stderr = interrupt(finished[0], command, signal.SIGINT, ready, out)
-    assert (status, "Traceback" in stderr) == (1, False)
-    assert stderr.endswith("\nStopped.\n")
+    assert (status, "Traceback" in stderr) == (-signal.SIGINT, False)
+    assert stderr.endswith("KeyboardInterrupt\n")
 
 
-def test_the_command_leaves_the_gpu_alone_and_the_module_does_not(finished):
+def test_the_command_leaves_the_gpu_alone_and_the_module_its_free_memory(finished):
     code = """
 import os, runpy, sys
 import generate
-print(os.environ.get("CUDA_VISIBLE_DEVICES"))
+print(os.environ["CUDA_VISIBLE_DEVICES"], os.environ["TF_FORCE_GPU_ALLOW_GROWTH"])
 sys.argv[1:] = ["--length", "1"]
 runpy.run_path("generate.py", run_name="__main__")
-print(os.environ.get("CUDA_VISIBLE_DEVICES"))
+print(os.environ["CUDA_VISIBLE_DEVICES"])
 """
     users = os.environ | {"CUDA_VISIBLE_DEVICES": "0"}  # as Slurm sets it
     first, *_, last = run(finished[0], "-c", code, env=users).stdout.splitlines()
-    assert (first, last) == ("0", "-1")
+    assert (first, last) == ("0 true", "-1")

@@ -58,12 +58,6 @@ def test_other_encodings_can_be_named(load, encoding):
     assert load(accented.encode(encoding), encoding) == accented
 
 
-def test_halves_of_a_character_are_joined_or_replaced(load):
-    escapes = b"a \\ud83d\\ude00 and half a pair, \\ud83d. " * 5
-    whole = "a \N{GRINNING FACE} and half a pair, \ufffd. " * 5
-    assert load(escapes, "unicode_escape") == whole
-
-
 @pytest.mark.parametrize("n_books", [1, 3])
 @pytest.mark.parametrize(("start", "end"), list(zip(STARTS, ENDS, strict=True)))
 def test_gutenbergs_headers_and_footers_are_removed(load, capsys, start, end, n_books):
