@@ -307,14 +307,14 @@ def test_without_its_checkpoints_a_run_starts_anew_and_keeps_its_log(trained):
 
 
 def spoil(path, how):
-    """Cut a file short, or flip a bit in the middle of it."""
+    """Cut a file short, to a length, or flip a bit in the middle of it."""
     content = bytearray(path.read_bytes())
     if how == "flip":
         content[len(content) // 2] ^= 1
-    path.write_bytes(content[: int(how * len(content))] if how != "flip" else content)
+    path.write_bytes(content if how == "flip" else content[:how])
 
 
-@pytest.mark.parametrize("how", [0, 0.99, "flip"])
+@pytest.mark.parametrize("how", [0, "flip"])
 @pytest.mark.parametrize("script", [train, generate])
 def test_damaged_checkpoints_are_passed_over_and_if_none_is_whole_it_is_as_without(
     trained, capsys, script, how
