@@ -306,24 +306,28 @@ def test_without_its_checkpoints_a_run_starts_anew_and_keeps_its_log(trained):
     assert len(train.checkpoints(folder)) == 1
 
 
+def folder_and_arguments(project, script):
+    """Return the folder of a project's first network, and how script is told of it."""
+    folder, text = project / "weights/wonderland", project / "data/wonderland.txt"
+    return folder, [folder] if script is generate else [text, "--weights", folder]
+
+
 def spoil(path, how):
-    """Cut a file short, to a length, or flip a bit in the middle of it."""
+    """Cut a file short, or flip a bit in the middle of it."""
     content = bytearray(path.read_bytes())
     if how == "flip":
         content[len(content) // 2] ^= 1
-    path.write_bytes(content if how == "flip" else content[:how])
+    path.write_bytes(content[: int(how * len(content))] if how != "flip" else content)
 
 
-@pytest.mark.parametrize("how", [0, "flip"])
+@pytest.mark.parametrize("how", [0, 0.99, "flip"])
 @pytest.mark.parametrize("script", [train, generate])
 def test_damaged_checkpoints_are_passed_over_and_if_none_is_whole_it_is_as_without(
     trained, capsys, script, how
 ):
-    folder, text = trained / "weights/wonderland", trained / "data/wonderland.txt"
+    folder, args = folder_and_arguments(trained, script)
+    args += ["--epochs" if script is train else "--length", 1]
     shipped = Path(shutil.copytree(folder, folder.parent / "pretrained" / folder.name))
-    args = [folder, "--length", 1]
-    if script is train:
-        args = [text, "--weights", folder, "--epochs", 1]
     (_, _, best), (_, _, second) = train.checkpoints(folder)
     spoil(best, how)
     script.main([str(arg) for arg in args])
@@ -332,11 +336,13 @@ def test_damaged_checkpoints_are_passed_over_and_if_none_is_whole_it_is_as_witho
     assert f"Passed over {second}" not in captured.err
     assert str(second) in captured.err + captured.out
     spoil(second, how)
+    before = contents(folder)
     script.main([str(arg) for arg in args])
     captured = capsys.readouterr()
     assert all(f"Passed over {path}: " in captured.err for path in (best, second))
     if script is generate:
         assert captured.err.endswith(f"Using {shipped / best.name}\n")
+        assert contents(folder) == before
     else:
         assert "with 0 of 1 epochs done\n" in captured.out
         assert train.load_best(folder)
@@ -345,8 +351,7 @@ def test_damaged_checkpoints_are_passed_over_and_if_none_is_whole_it_is_as_witho
 @only_unix
 @pytest.mark.parametrize("script", [train, generate])
 def test_a_checkpoint_that_cannot_be_read_ends_the_program(trained, capsys, script):
-    folder, text = trained / "weights/wonderland", trained / "data/wonderland.txt"
-    args = [folder] if script is generate else [text, "--weights", folder]
+    folder, args = folder_and_arguments(trained, script)
     best = train.checkpoints(folder)[0][2]
     best.unlink()
     best.symlink_to(trained / "drive")  # which is not there
@@ -362,8 +367,7 @@ def test_a_checkpoint_that_cannot_be_read_ends_the_program(trained, capsys, scri
 def test_a_folder_that_leads_to_a_lost_drive_ends_the_program(
     trained, capsys, script, link
 ):
-    folder, text = trained / "weights/wonderland", trained / "data/wonderland.txt"
-    args = [folder] if script is generate else [text, "--weights", folder]
+    _, args = folder_and_arguments(trained, script)
     shutil.rmtree(trained / link)
     (trained / link).symlink_to(trained / "drive")
     line = fails(capsys, script.main, *args)
@@ -373,8 +377,7 @@ def test_a_folder_that_leads_to_a_lost_drive_ends_the_program(
 
 @pytest.mark.parametrize("script", [train, generate])
 def test_a_checkpoint_of_a_newer_keras_ends_in_the_versions(trained, capsys, script):
-    folder, text = trained / "weights/wonderland", trained / "data/wonderland.txt"
-    args = [folder] if script is generate else [text, "--weights", folder]
+    folder, args = folder_and_arguments(trained, script)
     best = train.checkpoints(folder)[0][2]
     with zipfile.ZipFile(best) as file:
         parts = {name: file.read(name) for name in file.namelist()}
