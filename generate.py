@@ -57,7 +57,7 @@ def main(argv=None):
             "or a weights-improvement-*.keras there."
         )
 
-    # define the LSTM model and load the network weights, both from the checkpoint
+    # take the LSTM model with its weights, both loaded from the checkpoint
     model, _, _, checkpoint = best
     model.compile(jit_compile=True)  # XLA halves the time of a character
     print("Using", checkpoint, file=sys.stderr)
@@ -66,7 +66,7 @@ def main(argv=None):
     text = checkpoint.parent / "text.txt"
     raw_text = text.read_text("utf-8", "replace") if text.exists() else ""
     int_to_char = sorted(set(raw_text))
-    if model.name != train.name_of(int_to_char):
+    if model.name != train.name_with_checksum(int_to_char):
         sys.exit(f"{checkpoint} and {text} are not as train.py saved them together.")
 
     # pick a random seed
@@ -80,15 +80,26 @@ def main(argv=None):
     print('"', seed, '"')
 
     # generate characters
-    for _ in range(args.length):
+    for index in write(model, pattern, args.length, args.temperature, rng):
+        print(int_to_char[index], end="", flush=True)
+    print("\nDone.")
+
+
+def write(model, pattern, length, temperature=0, rng=None):
+    """Yield the indices of the next characters, length in all, that follow pattern.
+
+    pattern is the indices of a window. Above temperature 0, rng, a NumPy generator,
+    draws the characters; without one, a new generator does.
+    """
+    rng = np.random.default_rng(rng)
+    for _ in range(length):
         x = np.reshape(pattern, (1, len(pattern), 1))  # the network scales it
         prediction = model.predict_on_batch(x)[0]
         if prediction.ndim == 2:  # of every character in the window
             prediction = prediction[-1]
-        index = choose(prediction, args.temperature, rng)
-        print(int_to_char[index], end="", flush=True)
-        pattern = [*pattern[1:], index]
-    print("\nDone.")
+        index = choose(prediction, temperature, rng)
+        yield index
+        pattern = np.append(pattern[1:], index)
 
 
 def choose(prediction, temperature, rng):
@@ -108,9 +119,8 @@ if __name__ == "__main__":
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     try:
         main()
-    except KeyboardInterrupt:
-        sys.tracebacklimit = 0
-        raise  # so that a shell's loop ends, too
+    except KeyboardInterrupt:  # raised again, so that a shell's loop ends, too
+        raise KeyboardInterrupt from None
     except BrokenPipeError:  # `| head` has enough
         os._exit(0)  # before Python tries to write what is left
     except OSError as error:  # such as a full disk

@@ -8,9 +8,9 @@
 
 The network reads windows of 100 characters and learns to predict the character that
 follows. Whenever the loss of an epoch is the lowest so far, the whole network is saved
-in weights/<text>-<flags>/, and the text beside it. generate.py writes with it, and the
-same command goes on from it. The tutorial: "Text Generation With LSTM Recurrent Neural
-Networks in Python with Keras",
+in weights/<text>-<flags>/, where the text is, too. generate.py writes with the one that
+was saved last, and the same command goes on from it. The tutorial: "Text Generation
+With LSTM Recurrent Neural Networks in Python with Keras",
 https://machinelearningmastery.com/text-generation-lstm-recurrent-neural-networks-python-keras/
 """
 
@@ -59,7 +59,7 @@ PRESETS = {  # what a flag sets at once; numbers beside it still win
 def main(argv=None):
     """Train as the command line says."""
     args = parse_arguments(argv)
-    keras.utils.clear_session()  # numbers layers as a new process does
+    keras.utils.clear_session()  # layers' names, which are compared, begin anew
     if args.random_seed is not None:
         keras.utils.set_random_seed(args.random_seed)
 
@@ -78,31 +78,37 @@ def main(argv=None):
     # prepare the dataset of input to output pairs encoded as integers
     dtype = np.min_scalar_type(n_vocab)  # for most texts, one byte a character
     encoded = np.array([char_to_int[char] for char in raw_text], dtype)
-    n_patterns = n_chars - SEQ_LENGTH
+    # windows of 101, seen in encoded as if cut out: they, X and y take no memory
+    patterns = np.lib.stride_tricks.sliding_window_view(encoded, SEQ_LENGTH + 1)
+    n_patterns = len(patterns)
     print("Total Patterns: ", n_patterns)
-    n_training = int(n_patterns * (1 - args.validation_split))
-    if not n_training:
-        sys.exit("--validation-split leaves no pattern to train on. Lower or omit it.")
 
-    # cut X and y from it, batch by batch
-    training = batches(encoded[: n_training + SEQ_LENGTH], args)
-    validation = batches(encoded[n_training:], args) if args.validation_split else None
+    # reshape X to be [samples, time steps, features]; the network will normalize it
+    X = patterns[:, :-1, np.newaxis]
+    y = patterns[:, 1:] if args.every_character else patterns[:, -1]
+
+    # hold out the end, if asked to. Each epoch has both parts in a new order
+    assert len(X) == len(y)
+    n = int(len(X) * (1 - args.validation_split))
+    if not n:
+        sys.exit("--validation-split leaves no pattern to train on. Lower or omit it.")
+    training = batches(X[:n], y[:n], args.batch_size)
+    validation = batches(X[n:], y[n:], args.batch_size) if n < len(X) else None
 
     # define the LSTM model; its loss takes integers, so y needs no one-hot encoding
     model = build_model(args, n_vocab)
-    model.name = name_of(chars)  # by which generate.py knows its characters
-    adam = keras.optimizers.Adam(global_clipnorm=args.clip_norm)
+    model.name = name_with_checksum(chars)  # by which generate.py knows its characters
+    adam = keras.optimizers.Adam(args.learning_rate, global_clipnorm=args.clip_norm)
     model.compile(loss="sparse_categorical_crossentropy", optimizer=adam)
 
     # go on from the best checkpoint, if the run has been started before
     epoch, lowest = go_on_or_start(model, args.weights, raw_text)
-    adam.learning_rate = args.learning_rate  # now, as going on loads the old one
 
     # define the checkpoint
     monitor = "val_loss" if validation else "loss"
-    name = "weights-improvement-{epoch:02d}-{loss:.4f}".replace("loss", monitor)
+    name = "weights-improvement-{epoch:02d}-{" + monitor + ":.4f}"
     ending = "-bigger.keras" if args.bigger else ".keras"
-    folder = str(args.weights).replace("{", "{{").replace("}", "}}")  # not to fill in
+    folder = str(args.weights).replace("{", "{{").replace("}", "}}")  # braces stay
     checkpoint = keras.callbacks.ModelCheckpoint(
         f"{folder}/{name}{ending}",
         monitor=monitor,
@@ -119,7 +125,7 @@ def main(argv=None):
     history = model.fit(
         training,
         validation_data=validation,
-        shuffle=False,  # done in batches; else Keras warns
+        shuffle=False,  # as batches() has done it
         epochs=args.epochs,
         initial_epoch=epoch,
         callbacks=[checkpoint, log, keras.callbacks.TerminateOnNaN()],
@@ -132,8 +138,8 @@ def main(argv=None):
             "The loss is no number any more. To go on from the best epoch, if any, "
             f"add --weights {quoted} and --clip-norm 1, or a lower --learning-rate."
         )
-    flag = " --temperature 0.5" if args.modern else ""  # as its greedy texts loop
-    print(f"To write with the best weights: python generate.py {quoted}{flag}")
+    print("To write with the best weights: python generate.py", quoted, end="")
+    print(" --temperature 0.5" if args.modern else "")  # as its greedy texts loop
 
 
 def parse_arguments(argv=None):
@@ -145,29 +151,30 @@ def parse_arguments(argv=None):
     positive, seed = in_range(float, 1e-9), in_range(int, 0, 2**32)
     alice = HERE / "data" / "wonderland.txt"
 
-    flag = parser.add_argument
-    flag("text", nargs="?", type=Path, default=alice, help="a book (wonderland.txt)")
-    preset = parser.add_mutually_exclusive_group().add_argument
-    preset("--bigger", action="store_true", help="the tutorial's larger network")
-    preset("--modern", action="store_true", help="the best network, in under an hour")
-    flag("--epochs", type=whole, default=30, help="epochs in all (%(default)s)")
-    flag("--batch-size", type=whole, default=128, help="patterns a step (%(default)s)")
-    flag("--encoding", default="utf-8", help="encoding of the book (%(default)s)")
-    flag("--weights", type=Path, help="folder to save in (weights/<text>-<flags>)")
-    flag("--random-seed", type=seed, help="repeat the random choices")
+    add = parser.add_argument
+    add("text", nargs="?", type=Path, default=alice, help="a book (wonderland.txt)")
+    add = parser.add_mutually_exclusive_group().add_argument
+    add("--bigger", action="store_true", help="the tutorial's larger network")
+    add("--modern", action="store_true", help="the best network, in under an hour")
+    add = parser.add_argument
+    add("--epochs", type=whole, default=30, help="epochs in all (%(default)s)")
+    add("--batch-size", type=whole, default=128, help="patterns a step (%(default)s)")
+    add("--encoding", default="utf-8", help="encoding of the book (%(default)s)")
+    add("--weights", type=Path, help="folder to save in (weights/<text>-<flags>)")
+    add("--random-seed", type=seed, help="repeat the random choices")
 
-    idea = parser.add_argument_group("the tutorial's ideas").add_argument
-    idea("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
-    idea("--units", type=whole, default=256, help="units of a layer (%(default)s)")
-    idea("--layers", type=whole, default=1, help="LSTM layers (%(default)s)")
-    idea("--dropout", type=fraction, default=0.2, help="after a layer (%(default)s)")
-    idea("--input-dropout", type=fraction, default=0.0, help="of input (%(default)s)")
+    add = parser.add_argument_group("the tutorial's ideas").add_argument
+    add("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
+    add("--units", type=whole, default=256, help="units of a layer (%(default)s)")
+    add("--layers", type=whole, default=1, help="LSTM layers (%(default)s)")
+    add("--dropout", type=fraction, default=0.2, help="after a layer (%(default)s)")
+    add("--input-dropout", type=fraction, default=0.0, help="of input (%(default)s)")
 
-    extra = parser.add_argument_group("not in the tutorial").add_argument
-    extra("--every-character", action="store_true", help="predict after each character")
-    extra("--validation-split", type=fraction, default=0.0, help="hold out the end")
-    extra("--clip-norm", type=positive, help="limit the gradient's length")
-    extra("--learning-rate", type=positive, default=0.001, help="Adam's (%(default)s)")
+    add = parser.add_argument_group("not in the tutorial").add_argument
+    add("--every-character", action="store_true", help="predict after each character")
+    add("--validation-split", type=fraction, default=0.0, help="hold out the end")
+    add("--clip-norm", type=positive, help="limit the gradient's length")
+    add("--learning-rate", type=positive, default=0.001, help="Adam's (%(default)s)")
 
     args = parser.parse_args(argv)
     for name, values in PRESETS.items():
@@ -239,29 +246,27 @@ def strip_gutenberg(text):
     return "".join(books) or header  # which is all of it if there is no start
 
 
-def batches(encoded, args):
-    """Return a dataset of the windows of encoded, an array, in a new order each epoch.
+def batches(X, y, batch_size):
+    """Return a dataset of X and y in batches, in a new order each epoch.
 
-    A batch is X, of shape (batch, SEQ_LENGTH, 1), and y, the character that follows:
-    (batch,) or, for every_character, the one after each of X, (batch, SEQ_LENGTH).
+    X has shape (n, SEQ_LENGTH, 1), and y (n,) or (n, SEQ_LENGTH). Given X and y
+    themselves, fit would copy them whole, and stand still between epochs.
     """
-    # each epoch draws a seed, by which it shuffles the places where windows start
-    n_patterns = len(encoded) - SEQ_LENGTH
-    shuffle = tf.random.experimental.stateless_shuffle
-    seeds = tf.data.Dataset.random(rerandomize_each_iteration=True).take(1)
-    places = seeds.map(lambda seed: shuffle(tf.range(n_patterns), [seed, 0])).unbatch()
 
-    def cut(starts):
-        windows = tf.gather(encoded, starts[:, tf.newaxis] + tf.range(SEQ_LENGTH + 1))
-        X = windows[:, :-1, tf.newaxis]  # [samples, time steps, features]
-        y = windows[:, 1:] if args.every_character else windows[:, -1]
-        return X, y
+    def pick(rows):
+        return X[rows], y[rows]
 
-    dataset = places.batch(args.batch_size).map(cut).prefetch(2)
-    n_batches = -(-n_patterns // args.batch_size)  # rounded up, for the progress bar
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(n_batches))
+    def fetch(rows):
+        X_batch, y_batch = tf.numpy_function(pick, [rows], (X.dtype, y.dtype))
+        X_batch.set_shape([None, *X.shape[1:]])  # which NumPy does not tell
+        y_batch.set_shape([None, *y.shape[1:]])
+        return X_batch, y_batch
+
+    # all rows are mixed here, once. Each epoch mixes them again, among 100,000 at a time
+    rows = tf.data.Dataset.from_tensor_slices(np.random.permutation(len(X)))
+    dataset = rows.shuffle(100_000).batch(batch_size).map(fetch).prefetch(2)
     options = tf.data.Options()
-    options.autotune.enabled = False  # fit can wait a minute for its thread
+    options.autotune.enabled = False  # its thread would stop fit between epochs
     return dataset.with_options(options)
 
 
@@ -287,7 +292,7 @@ def build_model(args, n_vocab):
     return model
 
 
-def name_of(chars):
+def name_with_checksum(chars):
     """Return a name with a checksum of chars, for generate.py to compare."""
     return f"lstm_{zlib.crc32(''.join(chars).encode()):08x}"
 
@@ -299,25 +304,30 @@ def go_on_or_start(model, folder, raw_text):
     anything but a run of this text and network, ends the program and changes nothing.
     """
     advice = "Name another folder by --weights, or move this one away."
-    text, unfinished = folder / "text.txt", folder / "text.txt.new"
+    text, half_written = folder / "text.txt", folder / "text.txt.new"
     existed = folder.exists()
     if text.exists():
         if text.read_text("utf-8", "replace") != raw_text:
             sys.exit(f"{folder} holds a run of another text. {advice}")
-    elif existed and (others := set(folder.iterdir()) - {unfinished}):
-        sys.exit(f"{folder} has {max(others).name}, but no text.txt. {advice}")
+    elif existed and (others := set(folder.iterdir()) - {half_written}):
+        sys.exit(f"{folder} has {others.pop().name}, but no text.txt. {advice}")
     best = load_best(folder)
     if not best:
-        keras.models.model_from_json(model.to_json())  # if it cannot, fail now
-        folder.mkdir(parents=True, exist_ok=existed)  # of two new runs, one fails
-        unfinished.write_text(raw_text, "utf-8")
-        unfinished.replace(text)  # so that a full disk cannot leave half of it
+        # a network that Keras could not load again fails here, before it is trained
+        keras.models.model_from_json(model.to_json())
+        # of two runs that make the folder at once, one fails here
+        folder.mkdir(parents=True, exist_ok=existed)
+        half_written.write_text(raw_text, "utf-8")  # if the disk is full, it stays so
+        half_written.replace(text)
         return 0, float("inf")
     saved, loss, epoch, path = best
     if json.dumps(saved.get_config()) != json.dumps(model.get_config()):
         sys.exit(f"{folder} holds a run of another network. {advice}")
+    rate = model.optimizer.get_config()["learning_rate"]
     model.optimizer.build(model.trainable_variables)  # or its state is not loaded
     model.load_weights(path)  # the optimizer's, too
+    if isinstance(rate, float):  # a schedule goes on by itself
+        model.optimizer.learning_rate = rate  # today's, not the saved one
     print("Going on from", path)
     return epoch, loss
 
@@ -325,13 +335,9 @@ def go_on_or_start(model, folder, raw_text):
 def checkpoints(path):
     """Return (loss, epoch, path) of each checkpoint in path, a folder, or of path itself.
 
-    First comes the best, with the lowest loss or, of equal ones, the latest. Ends the
-    program if path leads to a drive that is not there.
+    First comes the best, with the lowest loss or, of equal ones, the latest.
     """
     name = r"weights-improvement-(\d+)-(\d+\.\d+)(?:-bigger)?\.keras"
-    for link in filter(Path.is_symlink, (path, *path.parents)):
-        if not link.exists():
-            sys.exit(f"{link} leads to {link.resolve()}, which is not there.")
     paths = path.iterdir() if path.is_dir() else [path]
     found = [
         (float(match[2]), int(match[1]), each)
@@ -345,18 +351,19 @@ def load_best(path):
     """Return the network of the best checkpoint, and its loss, epoch and path.
 
     path is as in checkpoints. Passes over those that are damaged, and says so on stderr.
-    None if none is whole. Ends the program if one cannot be read, or is not for this
-    version of Keras.
+    None if none is whole. Ends the program if one is not for this version of Keras, and
+    raises OSError if one cannot be read.
     """
     for loss, epoch, checkpoint in checkpoints(path):
+        # a checkpoint that was unpacked is a folder. If a file cannot be read, this says
+        # why, which zipfile would not
+        content = b"" if checkpoint.is_dir() else checkpoint.read_bytes()
         try:
-            content = io.BytesIO(checkpoint.read_bytes())  # zipfile hides such errors
-        except OSError as error:  # such as one without permission
-            sys.exit(f"Cannot read {checkpoint}: {error}")
-        try:
-            with zipfile.ZipFile(content) as file:
+            with zipfile.ZipFile(io.BytesIO(content)) as file:
                 if file.testzip():  # Keras does not look at the checksums
                     raise ValueError("its checksum is wrong")
+                if not file.getinfo("model.weights.h5").file_size:  # after Ctrl-C
+                    raise ValueError("its weights are missing")
                 version = json.loads(file.read("metadata.json"))["keras_version"]
         except Exception as error:  # noqa: BLE001 - damaged files have many
             print(f"Passed over {checkpoint}: {error}", file=sys.stderr)
@@ -379,10 +386,9 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:  # raised again, so that a shell's loop ends, too
-        sys.tracebacklimit = 0
         goes_on = "The same command goes on from the best epoch, if any."
         raise KeyboardInterrupt(goes_on) from None
-    except FileNotFoundError:  # most likely a student's own
+    except FileNotFoundError:  # most likely in a student's line, which it should show
         raise
     except OSError as error:  # such as a full disk
         sys.exit(str(error))

@@ -2,6 +2,8 @@
 
 import csv
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,10 +21,14 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import keras
+
 import train
 
 BOOK = (ROOT / "data" / "wonderland.txt").read_text("utf-8")
 TEXT = BOOK[:500].lower()
+README = (ROOT / "README.md").read_text("utf-8")
+STEPS = 4  # an epoch's, of its 400 patterns in batches of 128
 PIPE = subprocess.PIPE
 
 only_unix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
@@ -30,7 +36,7 @@ only_unix = pytest.mark.skipif(os.name != "posix", reason="Windows has no such s
 
 def pytest_configure(config):
     """Leave out of the summary what packages warn of and no user has to act on."""
-    for warning in ("__array__ implementation", ":DeprecationWarning:gast"):
+    for warning in "__array__ impl", ":DeprecationWarning:gast", "Skipping variable":
         config.addinivalue_line("filterwarnings", f"ignore:{warning}")
 
 
@@ -41,19 +47,31 @@ def run(project, *command, **options):
     return subprocess.run(command, cwd=project, check=False, **options)
 
 
-def interrupt(project, command, kind, ready, stdout=subprocess.DEVNULL):
-    """Send a signal to a script that is ready, and return its status and stderr."""
+def interrupt(project, command, kind, ready, stdout=subprocess.DEVNULL, then=None):
+    """Send a signal to a script that is ready, and return its status and stderr.
+
+    If it lives on, it gets a line to read, then.
+    """
     # Where a shell has put the tests into the background, scripts would ignore Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, *map(str, command)]
-    options = {"stdout": stdout, "stderr": PIPE, "text": True}
+    options = {"stdin": PIPE, "stdout": stdout, "stderr": PIPE, "text": True}
     with subprocess.Popen(command, cwd=project, **options) as process:
         while not ready():
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(kind)
-        stderr = process.communicate(timeout=10)[1]  # the prompt has to be back by then
+        # within 10 s the prompt has to be back
+        _, stderr = process.communicate(then, timeout=10)
     return process.returncode, stderr
+
+
+def rows_of(page):
+    """Return the cells of each row of the tables in a page."""
+    return [
+        re.split(r" *\| *", row)
+        for row in re.findall(r"^\| +(.*?) *\|$", page, re.MULTILINE)
+    ]
 
 
 def losses_in(folder, kind="loss", name="log.csv"):
@@ -80,14 +98,33 @@ def train_in(folder, *flags, text=TEXT, main=train.main):
     main([str(arg) for arg in [path, "--weights", folder, "--units", 16, *flags]])
 
 
-def edited(old, new):
-    """Return the main of a train.py in which a student has put new in place of old."""
-    code = Path(train.__file__).read_text("utf-8")
-    assert code.count(old) == 1
-    module = types.ModuleType("train")
-    module.__file__ = train.__file__
-    exec(code.replace(old, new), module.__dict__)  # noqa: S102 - our own code
-    return module.main
+def contents(folder, pattern="*"):
+    """Return what is in each file under folder whose name matches pattern."""
+    return {p: p.read_bytes() for p in folder.rglob(pattern) if p.is_file()}
+
+
+def best_of(folder):
+    """Return the network, compiled, of a folder's best checkpoint."""
+    return keras.models.load_model(train.checkpoints(folder)[0][2])
+
+
+def command_printed(stdout):
+    """Return the words, after python, of the command that a training's output ends in."""
+    python, *words = shlex.split(stdout.splitlines()[-1].split(": ", 1)[1])
+    assert python == "python"
+    return words
+
+
+def edited(*changes, script=train):
+    """Return a script in which a student has put, for each (old, new), new for old."""
+    code = Path(script.__file__).read_text("utf-8")
+    for old, new in changes:
+        assert code.count(old) == 1
+        code = code.replace(old, new)
+    module = types.ModuleType(script.__name__)
+    module.__file__ = script.__file__
+    exec(code, module.__dict__)  # noqa: S102 - our own code
+    return module
 
 
 def copy_project(folder):
@@ -105,14 +142,21 @@ def project(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A project with both networks trained an epoch or two, and the commands' ends."""
+def trainings(tmp_path_factory):
+    """How the trainings of both networks, for two epochs and for one, have ended."""
     project = copy_project(tmp_path_factory.mktemp("finished") / "project")
-    small = run(project, "train.py", "--epochs", 2)
-    return project, small, run(project, "train.py", "--epochs", 1, "--bigger")
+    first = run(project, "train.py", "--epochs", 2)
+    bigger = run(project, "train.py", "--epochs", 1, "--bigger")
+    return {"project": project, "first": first, "bigger": bigger}
+
+
+@pytest.fixture(scope="session")
+def finished(trainings):
+    """The project in which these trainings were."""
+    return trainings["project"]
 
 
 @pytest.fixture
 def trained(finished, tmp_path):
     """A copy, to be spoilt, of the finished project."""
-    return Path(shutil.copytree(finished[0], tmp_path / "trained"))
+    return Path(shutil.copytree(finished, tmp_path / "trained"))

@@ -14,13 +14,12 @@ import measure_loss
 import measure_texts
 import numpy as np
 import pytest
-from conftest import ROOT, TEXT, losses_in, run
+from conftest import README, ROOT, TEXT, losses_in, rows_of, run
 
 import generate
 import train
 
 PRETRAINED = ROOT / "weights" / "pretrained"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 CARDS = (PRETRAINED / "README.md").read_text(encoding="utf-8")
 RUNS = (ROOT / "tests" / "runs" / "README.md").read_text(encoding="utf-8")
 LISTING = (ROOT / "tests" / "listing.py").read_text(encoding="utf-8")
@@ -31,14 +30,6 @@ LOSSES = {
     MODERN: 0.9768,
     "christmas-carol": 1.9975,
 }
-
-
-def rows_of(page):
-    """Return the cells of each row of the tables in a page."""
-    return [
-        re.split(r" *\| *", row)
-        for row in re.findall(r"^\| +(.*?) *\|$", page, re.MULTILINE)
-    ]
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -1,13 +1,7 @@
-"""Training: the networks, what a run leaves behind, going on, and mistakes."""
+"""Training: the networks, their windows, and what a run leaves behind."""
 
-import json
 import re
-import shlex
-import shutil
-import signal
 import sys
-import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,37 +10,15 @@ import tensorflow as tf
 from conftest import (
     TEXT,
     USERS_ENVIRONMENT,
-    edited,
-    fails,
-    interrupt,
+    best_of,
+    command_printed,
     losses_in,
-    only_unix,
     run,
     train_in,
 )
 
 import generate
 import train
-
-STEPS = 4  # 400 patterns in batches of 128
-
-
-def contents(folder, pattern="*"):
-    """Return what is in each file of folder whose name matches pattern."""
-    return {path: path.read_bytes() for path in folder.glob(pattern)}
-
-
-def best_of(folder):
-    """Return the network, compiled, of a folder's best checkpoint."""
-    return keras.models.load_model(train.checkpoints(folder)[0][2])
-
-
-def command_printed(stdout):
-    """Return the words, after python, of the command that a training's output ends in."""
-    python, *words = shlex.split(stdout.splitlines()[-1].split(": ", 1)[1])
-    assert python == "python"
-    return words
-
 
 # The networks
 
@@ -123,11 +95,11 @@ def test_an_epoch_has_the_tutorials_windows_but_for_those_held_out(
 
 def test_an_epoch_has_each_window_once_in_an_order_of_its_own_which_a_seed_repeats():
     encoded = np.arange(150, dtype="uint8")  # a window is known by its first number
-    args = train.parse_arguments(["--batch-size", "16"])
+    patterns = np.lib.stride_tricks.sliding_window_view(encoded, 101)
 
     def two_epochs(seed):
         keras.utils.set_random_seed(seed)
-        dataset = train.batches(encoded, args)
+        dataset = train.batches(patterns[:, :-1, np.newaxis], patterns[:, -1], 16)
         assert len(dataset) == 4  # for the progress bar
         assert not dataset.options().autotune.enabled  # its thread would pause fit
         epochs = []
@@ -150,21 +122,21 @@ def test_an_epoch_has_each_window_once_in_an_order_of_its_own_which_a_seed_repea
 # What a run prints and leaves behind
 
 
-@pytest.mark.parametrize("which", [1, 2], ids=["first", "bigger"])
+@pytest.mark.parametrize("network", ["first", "bigger"])
 def test_a_run_prints_and_leaves_what_the_tutorials_does_and_how_to_write(
-    finished, which
+    trainings, network
 ):
-    project, ended = finished[0], finished[which]
+    project, ended = trainings["project"], trainings[network]
     assert ended.returncode == 0, ended.stderr
     summary = f"Total Vocab:  {len(set(TEXT))}\nTotal Patterns:  400\n"
     assert ended.stdout.startswith(f"Total Characters:  500\n{summary}")
-    assert ("\nEpoch 2/2\n" in ended.stdout) == (which == 1)
+    assert ("\nEpoch 2/2\n" in ended.stdout) == (network == "first")
     assert "\b" not in ended.stdout  # a bar is for a terminal
-    folder = project / "weights" / ("wonderland" if which == 1 else "wonderland-bigger")
+    ending = "-bigger" if network == "bigger" else ""
+    folder = project / "weights" / f"wonderland{ending}"
     log, text, *paths = sorted(path.name for path in folder.iterdir())
     assert (log, text) == ("log.csv", "text.txt")
     assert (folder / text).read_text("utf-8") == TEXT
-    ending = "" if which == 1 else "-bigger"
     for epoch, path in enumerate(paths, 1):
         name = rf"weights-improvement-0{epoch}-3\.\d{{4}}{ending}\.keras"
         assert re.fullmatch(name, path)
@@ -196,11 +168,27 @@ def test_training_learns_a_phrase_that_greedy_decoding_goes_on_with(
 
 
 def test_a_random_seed_repeats_the_run(tmp_path):
-    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
-    for folder, seed in ((first, 1), (again, 1), (other, 2)):
-        train_in(folder, "--epochs", 2, "--random-seed", seed)
-    assert losses_in(first) == pytest.approx(losses_in(again), rel=1e-4)
-    assert losses_in(first)[2] != pytest.approx(losses_in(other)[2], rel=1e-4)
+    runs = {}
+    for name, seed in (
+        ("first", 1),
+        ("again", 1),
+        ("other", 2),
+        ("free", ""),
+        ("own", ""),
+    ):
+        flags = ["--random-seed", seed] if seed else []
+        train_in(tmp_path / name, "--epochs", 2, *flags)
+        runs[name] = losses_in(tmp_path / name)
+    assert runs["first"] == pytest.approx(runs["again"], rel=1e-4)
+    differ = {round(runs[name][2], 4) for name in ("first", "other", "free", "own")}
+    assert len(differ) == 4
+
+
+def test_a_text_of_101_characters_is_enough(tmp_path, capsys):
+    train_in(tmp_path / "weights", "--epochs", 1, text=TEXT[:101])
+    generate.main([str(tmp_path / "weights"), "--length", "1"])
+    printed = capsys.readouterr().out
+    assert "Total Patterns:  1\n" in printed and "Done." in printed
 
 
 def test_a_text_may_have_more_symbols_than_a_byte_can_count(tmp_path, capsys):
@@ -231,376 +219,3 @@ def test_an_idea_trains_in_a_folder_of_its_own_goes_on_and_generates(
     assert (script, words) == ("generate.py", [str(folder), "--temperature", "0.5"])
     generate.main([*words, "--length", "5"])
     assert "Done." in capsys.readouterr().out
-
-
-# Going on
-
-
-def test_going_on_keeps_the_optimizers_state_and_what_was_there(tmp_path, capsys):
-    folder = tmp_path / "weights"
-    train_in(folder, "--epochs", 2)
-    before, (_, _, best) = contents(folder), train.checkpoints(folder)[0]
-    train_in(folder, "--epochs", 2)
-    assert "with 2 of 2 epochs done\n" in capsys.readouterr().out
-    assert contents(folder) == before
-    train_in(folder, "--epochs", 7)
-    printed = capsys.readouterr().out
-    assert f"Going on from {best}\n" in printed
-    assert "with 2 of 7 epochs done\n" in printed
-    assert "Epoch 2/7" not in printed and "Epoch 3/7" in printed
-    loss, epoch, _ = train.checkpoints(folder)[0]
-    assert epoch > 2 and best_of(folder).optimizer.iterations == epoch * STEPS
-    after = contents(folder)
-    assert all(after[path].startswith(before[path]) for path in before)
-    assert list(losses_in(folder)) == list(range(1, 8))
-    assert losses_in(folder)[epoch] == pytest.approx(loss, abs=1e-4)
-
-
-def test_without_dropout_a_run_that_goes_on_ends_as_in_one_go(tmp_path):
-    once, twice = tmp_path / "once", tmp_path / "twice"
-    flags = ["--dropout", 0, "--batch-size", 400, "--random-seed", 1, "--epochs"]
-    for folder, epochs in (once, 3), (twice, 1), (twice, 3):
-        train_in(folder, *flags, epochs)
-    assert losses_in(twice) == pytest.approx(losses_in(once), rel=1e-5)
-
-
-def test_going_on_keeps_the_loss_to_beat(tmp_path, capsys):
-    folder = tmp_path / "weights"
-    train_in(folder, "--epochs", 1)
-    best = train.checkpoints(folder)[0][2]
-    shutil.copy(best, folder / "weights-improvement-05-0.0001.keras")
-    before = contents(folder, "*.keras")
-    train_in(folder, "--epochs", 6)
-    assert "did not improve from 0.0001" in capsys.readouterr().out
-    assert contents(folder, "*.keras") == before
-
-
-def test_going_on_takes_the_rate_and_the_limit_given_not_the_checkpoints(tmp_path):
-    folder, learned = tmp_path / "weights", []
-    for epoch, rate, limit in (1, 0.01, 1), (2, 1e-9, 0.5):
-        flags = ["--learning-rate", rate, "--clip-norm", limit]
-        train_in(folder, "--epochs", epoch, *flags)
-        model = best_of(folder)
-        assert model.optimizer.iterations == epoch * STEPS
-        assert float(model.optimizer.learning_rate) == pytest.approx(rate)
-        assert model.optimizer.global_clipnorm == limit
-        learned.append(model.get_weights())
-    for first, second in zip(*learned, strict=True):
-        np.testing.assert_allclose(first, second, atol=1e-6)
-
-
-def test_of_checkpoints_with_equal_losses_the_latest_is_best(tmp_path):
-    for name in ("08-1.5000", "09-1.5000", "10-1.5000", "11-1.5001", "100-1.6000"):
-        (tmp_path / f"weights-improvement-{name}.keras").touch()
-    found = train.checkpoints(tmp_path)
-    assert [epoch for _, epoch, _ in found] == [10, 9, 8, 11, 100]
-
-
-def test_without_its_checkpoints_a_run_starts_anew_and_keeps_its_log(trained):
-    folder = trained / "weights" / "wonderland"
-    for path in folder.glob("*.keras"):
-        path.unlink()
-    before = (folder / "log.csv").read_text()
-    train_in(folder, "--epochs", 1)
-    assert (folder / "log.csv").read_text().startswith(before + "0,")
-    assert len(train.checkpoints(folder)) == 1
-
-
-def folder_and_arguments(project, script):
-    """Return the folder of a project's first network, and how script is told of it."""
-    folder, text = project / "weights/wonderland", project / "data/wonderland.txt"
-    return folder, [folder] if script is generate else [text, "--weights", folder]
-
-
-def spoil(path, how):
-    """Cut a file short, or flip a bit in the middle of it."""
-    content = bytearray(path.read_bytes())
-    if how == "flip":
-        content[len(content) // 2] ^= 1
-    path.write_bytes(content[: int(how * len(content))] if how != "flip" else content)
-
-
-@pytest.mark.parametrize("how", [0, 0.99, "flip"])
-@pytest.mark.parametrize("script", [train, generate])
-def test_damaged_checkpoints_are_passed_over_and_if_none_is_whole_it_is_as_without(
-    trained, capsys, script, how
-):
-    folder, args = folder_and_arguments(trained, script)
-    args += ["--epochs" if script is train else "--length", 1]
-    shipped = Path(shutil.copytree(folder, folder.parent / "pretrained" / folder.name))
-    (_, _, best), (_, _, second) = train.checkpoints(folder)
-    spoil(best, how)
-    script.main([str(arg) for arg in args])
-    captured = capsys.readouterr()
-    assert captured.err.startswith(f"Passed over {best}: ")
-    assert f"Passed over {second}" not in captured.err
-    assert str(second) in captured.err + captured.out
-    spoil(second, how)
-    before = contents(folder)
-    script.main([str(arg) for arg in args])
-    captured = capsys.readouterr()
-    assert all(f"Passed over {path}: " in captured.err for path in (best, second))
-    if script is generate:
-        assert captured.err.endswith(f"Using {shipped / best.name}\n")
-        assert contents(folder) == before
-    else:
-        assert "with 0 of 1 epochs done\n" in captured.out
-        assert train.load_best(folder)
-
-
-@only_unix
-@pytest.mark.parametrize("script", [train, generate])
-def test_a_checkpoint_that_cannot_be_read_ends_the_program(trained, capsys, script):
-    folder, args = folder_and_arguments(trained, script)
-    best = train.checkpoints(folder)[0][2]
-    best.unlink()
-    best.symlink_to(trained / "drive")  # which is not there
-    before = set(folder.iterdir()), contents(folder, "log.csv")
-    line = fails(capsys, script.main, *args)
-    assert line.startswith(f"Cannot read {best}: ") and "No such file" in line
-    assert (set(folder.iterdir()), contents(folder, "log.csv")) == before
-
-
-@only_unix
-@pytest.mark.parametrize("link", ["weights", "weights/wonderland"])
-@pytest.mark.parametrize("script", [train, generate])
-def test_a_folder_that_leads_to_a_lost_drive_ends_the_program(
-    trained, capsys, script, link
-):
-    _, args = folder_and_arguments(trained, script)
-    shutil.rmtree(trained / link)
-    (trained / link).symlink_to(trained / "drive")
-    line = fails(capsys, script.main, *args)
-    drive = (trained / "drive").resolve()
-    assert line == f"{trained / link} leads to {drive}, which is not there."
-
-
-@pytest.mark.parametrize("script", [train, generate])
-def test_a_checkpoint_of_a_newer_keras_ends_in_the_versions(trained, capsys, script):
-    folder, args = folder_and_arguments(trained, script)
-    best = train.checkpoints(folder)[0][2]
-    with zipfile.ZipFile(best) as file:
-        parts = {name: file.read(name) for name in file.namelist()}
-    older = json.loads(parts["metadata.json"])["keras_version"].encode()
-    parts["metadata.json"] = parts["metadata.json"].replace(older, b"99.0.0")
-    parts["config.json"] = parts["config.json"].replace(b'"units":', b'"n_units":')
-    with zipfile.ZipFile(best, "w") as file:
-        for name, content in parts.items():
-            file.writestr(name, content)
-    before = contents(folder)
-    line = fails(capsys, script.main, *args)
-    versions = rf"Keras {keras.__version__} .* Keras 99\.0\.0 .* upgrade Keras.*'units'"
-    assert re.search(versions, line) and str(best) in line
-    assert contents(folder) == before
-
-
-# A folder belongs to one text and network
-
-
-GRU = "layers.LSTM(args.units", "layers.GRU(args.units"
-RELU = "layers.LSTM(args.units", 'layers.LSTM(args.units, activation="relu"'
-SHORT = "SEQ_LENGTH = 100", "SEQ_LENGTH = 60"
-
-
-@pytest.mark.parametrize(
-    "change", ["--units 8", "--one-hot", GRU, RELU, SHORT], ids=str
-)
-def test_another_network_is_refused(trained, capsys, change):
-    text, folder = trained / "data/wonderland.txt", trained / "weights/wonderland"
-    before = contents(folder)
-    flags, main = (change, train.main) if "-" in change else ("", edited(*change))
-    line = fails(capsys, main, text, "--weights", folder, *flags.split())
-    assert f"{folder} holds a run of another network." in line and "--weights" in line
-    assert contents(folder) == before
-
-
-@pytest.mark.parametrize(
-    ("removed", "written", "text", "named"),
-    [
-        ("", {}, "another text, of other letters. " * 10, "holds a run of another"),
-        ("", {}, TEXT[250:] + TEXT[:250], "holds a run of another"),  # same letters
-        ("*.keras", {}, TEXT + " ", "holds a run of another"),
-        ("text.txt", {}, TEXT, "has weights-improvement-02"),
-        ("[!.]*", {".DS_Store": b""}, TEXT, "has .DS_Store"),
-        ("[!.]*", {"text.txt": b"\xff" * 500}, TEXT, "holds a run of another"),
-    ],
-)
-def test_what_is_no_run_of_the_text_is_left_alone(
-    trained, monkeypatch, capsys, removed, written, text, named
-):
-    monkeypatch.setattr(train, "HERE", trained)
-    book, folder = trained / "wonderland.txt", trained / "weights/wonderland"
-    book.write_text(text)
-    for path in list(folder.glob(removed)) if removed else []:
-        path.unlink()
-    for name, content in written.items():
-        (folder / name).write_bytes(content)
-    before = contents(folder)
-    line = fails(capsys, train.main, book)
-    assert line.startswith(f"{folder} {named}")
-    assert "text. Name another" in line or "no text.txt. Name another" in line
-    assert contents(folder) == before
-
-
-def test_of_two_runs_that_begin_at_once_in_one_folder_one_is_refused(tmp_path):
-    check = "        keras.models.model_from_json"
-    main = edited(check, f"        folder.mkdir()  # as the other does\n{check}")
-    with pytest.raises(FileExistsError, match="weights"):  # told in one line
-        train_in(tmp_path / "weights", "--epochs", 1, main=main)
-    assert not list((tmp_path / "weights").iterdir())
-
-
-# Being cut off
-
-
-@only_unix
-def test_a_run_that_was_interrupted_and_killed_goes_on(project):
-    folder = project / "weights" / "wonderland"
-    command = ["train.py", "--weights", folder, "--units", 16, "--epochs"]
-    log = folder / "log.csv"  # which an epoch writes after its checkpoint
-    ready = lambda: log.exists() and len(log.read_text().splitlines()) > 2
-    status, stderr = interrupt(project, [*command, 1000], signal.SIGINT, ready)
-    assert status == -signal.SIGINT  # by which a shell's loop ends, too
-    goes_on = "KeyboardInterrupt: The same command goes on from the best epoch, if any."
-    assert stderr.splitlines()[-1] == goes_on and "Traceback" not in stderr
-    n_before = len(train.checkpoints(folder))
-    ready = lambda: len(train.checkpoints(folder)) > n_before
-    status, _ = interrupt(project, [*command, 1000], signal.SIGKILL, ready)
-    assert status == -signal.SIGKILL
-    killed_after = train.checkpoints(folder)[0][1]
-    ended = run(project, *command, killed_after + 5)
-    assert ended.returncode == 0, ended.stderr
-    epoch = train.checkpoints(folder)[0][1]
-    assert epoch >= killed_after
-    assert best_of(folder).optimizer.iterations == epoch * STEPS
-
-
-@pytest.mark.parametrize("size", [100, 2**20], ids=["the text", "a checkpoint"])
-def test_a_full_disk_leaves_earlier_checkpoints_and_lets_a_run_go_on(trained, size):
-    resource = pytest.importorskip("resource")  # which Windows has not
-    folder = trained / "weights" / "wonderland"
-    if size == 100:  # not even the text has room
-        shutil.rmtree(folder)
-    before = contents(folder, "*.keras")
-    limit = resource.RLIMIT_FSIZE, (size, size)  # no file grows beyond it
-    command = ["train.py", "--epochs", 3]
-    ended = run(trained, *command, preexec_fn=lambda: resource.setrlimit(*limit))
-    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
-    assert "File too large" in ended.stderr
-    after = contents(folder)
-    assert all(after[path] == before[path] for path in before)
-    ended = run(trained, *command)
-    assert ended.returncode == 0, ended.stderr
-
-
-@pytest.mark.parametrize("epochs_before", [0, 1])
-def test_a_loss_that_is_no_number_ends_the_training_and_loses_nothing(
-    tmp_path, capsys, epochs_before
-):
-    folder = tmp_path / "weights"
-    if epochs_before:
-        train_in(folder, "--epochs", 1)
-    before = contents(folder, "*.keras")
-    senseless = ["--epochs", 3, "--learning-rate", 1e38]
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        train_in(folder, *senseless)
-    line, printed = ended.value.code, capsys.readouterr().out
-    assert "The loss is no number any more." in line
-    assert printed.count("/3\n") == 1  # it ends in the first epoch
-    assert f"--weights {folder} and --clip-norm 1" in line
-    assert contents(folder, "*.keras") == before
-
-
-# A student's changes
-
-
-RETURN = "    return model\n\n\ndef name_of"
-OWN = RETURN, RETURN.replace("model", "keras.Model(model.inputs, model.outputs)", 1)
-
-
-ANY_LENGTH = "keras.Input((SEQ_LENGTH, 1))", "keras.Input((None, 1))"
-
-
-@pytest.mark.parametrize(
-    "edit", [GRU, OWN, ANY_LENGTH], ids=["GRU", "functional", "any length"]
-)
-def test_generate_writes_with_a_network_that_only_build_model_names(
-    tmp_path, capsys, edit
-):
-    folder = tmp_path / "weights"
-    for epochs in 1, 2:
-        train_in(folder, "--epochs", epochs, main=edited(*edit))
-    assert "with 1 of 2 epochs done\n" in capsys.readouterr().out
-    generate.main([str(folder), "--length", "5"])
-    assert "Done." in capsys.readouterr().out
-
-
-def test_a_layer_that_cannot_be_loaded_again_fails_before_the_first_epoch(tmp_path):
-    main = edited("layers.Dropout(args.dropout)", "layers.Lambda(lambda x: x)")
-    with pytest.raises(ValueError, match="Lambda"):
-        train_in(tmp_path / "weights", "--epochs", 1, main=main)
-    assert not (tmp_path / "weights").exists()
-
-
-@pytest.mark.parametrize("mistake", ["[].mine", "open('mine.npy')"])
-def test_a_students_mistake_keeps_its_traceback(project, mistake):
-    path, line = project / "train.py", "    if args.one_hot:\n"
-    code = path.read_text("utf-8")
-    assert code.count(line) == 1
-    path.write_text(code.replace(line, f"    {mistake}\n{line}"), "utf-8")
-    ended = run(project, "train.py")
-    assert "Traceback" in ended.stderr and f"\n    {mistake}\n" in ended.stderr
-    assert re.search("Error: .*mine", ended.stderr.splitlines()[-1])
-
-
-# Mistakes
-
-
-@pytest.mark.parametrize(
-    ("content", "flags", "named"),
-    [
-        (None, "", "No such file"),
-        (b"", "", "has 0 characters"),
-        (b"a" * 100, "", "100 characters"),
-        (b"caf\xe9 " * 50, "", "position 3"),
-        (b"\x89PNG\r\n" * 50, "", "position 0"),
-        (b"abc " * 50, "--encoding klingon", "unknown encoding"),
-        (b"a" * 101, "--validation-split 0.1", "--validation-split"),
-        (b"a" * 500, "--validation-split 0.999", "--validation-split"),
-    ],
-)
-def test_what_has_no_pattern_is_an_error(tmp_path, capsys, content, flags, named):
-    path, weights = tmp_path / "book.txt", tmp_path / "weights"
-    if content is not None:
-        path.write_bytes(content)
-    line = fails(capsys, train.main, path, "--weights", weights, *flags.split())
-    assert named in line and (str(path) in line or "split" in line)
-    assert not weights.exists()
-
-
-@only_unix
-def test_a_folder_that_cannot_be_made_or_is_a_text_is_an_error(tmp_path, capsys):
-    assert str(tmp_path) in fails(capsys, train.main, tmp_path)
-    file = tmp_path / "weights-improvement-01-1.0000.keras"
-    file.write_text("mine")
-    for path in file, file / "new":  # the error is told in one line
-        with pytest.raises(OSError, match=f"Not a directory: '{path}'"):
-            train.main(["--weights", str(path)])
-        assert "Going on" not in capsys.readouterr().out
-
-
-SENSELESS = {
-    train: "--epochs=0 --batch-size=1.5 --random-seed=-1 --units=many --layers= "
-    "--dropout=1.5 --input-dropout=nan --validation-split=-0.1 --clip-norm=0 "
-    "--learning-rate=inf",
-    generate: "--length=0 --random-seed=4294967296 --temperature=nan",
-}
-
-
-@pytest.mark.parametrize("script", [train, generate])
-def test_a_number_that_makes_no_sense_is_an_error(capsys, script):
-    for flag in SENSELESS[script].split():
-        line = fails(capsys, script.parse_arguments, flag)
-        name, value = flag.split("=")
-        assert name in line and repr(value) in line
