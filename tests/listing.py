@@ -15,7 +15,7 @@ import sys
 
 import numpy
 from keras.callbacks import ModelCheckpoint
-from keras.layers import LSTM, Dense, Dropout
+from keras.layers import LSTM, Dense, Dropout  # was: a line for each
 from keras.models import Sequential
 from keras.utils import to_categorical  # was: from keras.utils import np_utils
 

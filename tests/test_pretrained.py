@@ -128,18 +128,46 @@ def old_lines():
     return [(match[1], match[3], match[4]) for match in found]
 
 
+FAILS_LATER = {  # where the old listing comes to what a line of it sets
+    "filepath": "checkpoint = ModelCheckpoint(filepath, monitor='loss')",
+    "filename": "model.load_weights(filename)",
+}
+
+
 @pytest.mark.parametrize(("line", "kind", "message"), old_lines())
 def test_an_old_line_is_answered_as_the_readme_says(line, kind, message):
     model = keras.Sequential([keras.Input((100, 1)), keras.layers.LSTM(2)])
     model.compile(loss="mse")
     names = {
         "ModelCheckpoint": keras.callbacks.ModelCheckpoint,
+        "callbacks_list": [],
         "model": model,
         "X": np.zeros((2, 100, 1)),
         "y": np.zeros((2, 2)),
     }
     with pytest.raises(getattr(builtins, kind), match=re.escape(message.lstrip("…"))):
         exec(line, names)  # noqa: S102 - what it runs stands in the README
+        exec(FAILS_LATER[re.match(r"\w+", line)[0]], names)  # noqa: S102 - nor this
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("for i in range(9):\nx = i", "IndentationError"),
+        ("filename = “wonderland.txt”", "invalid character '“' (U+201C)"),
+        ("open(filename, encoding='utf-8′)", "unterminated string literal"),
+    ],
+)
+def test_a_line_copied_from_a_page_is_answered_as_the_readme_says(line, message):
+    with pytest.raises(SyntaxError) as caught:
+        compile(line, "old.py", "exec")
+    assert message in repr(caught.value) and f"`{message}`" in README
+
+
+def test_a_seed_copied_from_a_page_is_code_as_the_readme_says(capsys):
+    assert '`print(""", …, """)`' in README
+    exec('print(""", "".join(pattern), """)')  # noqa: S102 - the line as it is copied
+    assert capsys.readouterr().out == ', "".join(pattern), \n'
 
 
 def test_the_corrected_listing_has_the_readmes_edits_and_runs_to_its_end(project):
