@@ -20,7 +20,7 @@ NETWORKS = {
 }
 PUBLISHED = {
     "tutorial": {20: 1.9435, 48: 1.2219},  # named 19 and 47, as old Keras counted
-    "course project": {28: 1.7480, 29: 1.7307, 30: 1.7170},
+    "course project": {28: 1.7485, 29: 1.7307, 30: 1.7170},
 }
 
 
