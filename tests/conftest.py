@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import keras
+import numpy as np
 
 import train
 
@@ -96,6 +97,18 @@ def train_in(folder, *flags, text=TEXT, main=train.main):
     path = folder.parent / "book.txt"
     path.write_text(text, "utf-8")
     main([str(arg) for arg in [path, "--weights", folder, "--units", 16, *flags]])
+
+
+def windows_of(text, every_character=False):
+    """Return X and y of text by the tutorial's loop."""
+    char_to_int = {char: index for index, char in enumerate(sorted(set(text)))}
+    dataX, dataY = [], []
+    for i in range(len(text) - 100):
+        dataX.append([char_to_int[char] for char in text[i : i + 100]])
+        following = text[i + 1 : i + 101] if every_character else text[i + 100]
+        dataY.append([char_to_int[char] for char in following])
+    y = np.array(dataY)
+    return np.reshape(dataX, (-1, 100, 1)), y if every_character else y[:, 0]
 
 
 def contents(folder, pattern="*"):

@@ -17,6 +17,7 @@ from conftest import (
     rows_of,
     run,
     train_in,
+    windows_of,
 )
 
 import generate
@@ -54,14 +55,6 @@ def do(name, folder, *flags):
     """Do an exercise of the table, for one epoch unless flags say otherwise."""
     own, edits, _ = EXERCISES[name]
     train_in(folder, "--epochs", 1, *own, *flags, main=edited(*edits).main)
-
-
-def windows_of(text):
-    """Return X and y of text by the tutorial's loop."""
-    chars = sorted(set(text))
-    encoded = [chars.index(char) for char in text]
-    dataX = [encoded[i : i + 100] for i in range(len(text) - 100)]
-    return np.reshape(dataX, (-1, 100, 1)), np.array(encoded[100:])
 
 
 def test_the_table_has_its_exercises():
@@ -156,10 +149,8 @@ def test_a_text_after_each_epoch_is_by_the_network_that_is_trained(tmp_path, cap
     flags = ["--one-hot", "--learning-rate", 0.01, "--epochs", 1]
     train_in(folder, *flags, main=greedy.main)
     printed = capsys.readouterr().out
-    chars = sorted(set(TEXT))
-    pattern = [chars.index(char) for char in TEXT[:100]]
-    written = generate.write(best_of(folder), pattern, 200)
-    text = "".join(chars[index] for index in written)
+    written = generate.write(best_of(folder), windows_of(TEXT)[0][0], 200)
+    text = "".join(sorted(set(TEXT))[index] for index in written)
     assert f"{text}\n" in printed and len(text) == 200
 
 
@@ -221,4 +212,3 @@ def test_drawing_without_a_generator_draws_anew_each_time():
     model.compile()
     first, second = (list(generate.write(model, [0] * 100, 30, 1)) for _ in range(2))
     assert len(first) == 30 and first != second
-    keras.utils.clear_session()

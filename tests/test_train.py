@@ -15,6 +15,7 @@ from conftest import (
     losses_in,
     run,
     train_in,
+    windows_of,
 )
 
 import generate
@@ -79,13 +80,8 @@ def test_an_epoch_has_the_tutorials_windows_but_for_those_held_out(
     train_in(folder, *flags, "--epochs", 1, "--batch-size", 100)
     assert "Total Patterns:  400\n" in capsys.readouterr().out
 
-    char_to_int = {char: index for index, char in enumerate(sorted(set(TEXT)))}
-    dataX, dataY = [], []
-    for i in range(400):  # the tutorial's loop
-        dataX.append([char_to_int[char] for char in TEXT[i : i + 100]])
-        following = TEXT[i + 1 : i + 101] if every_character else TEXT[i + 100]
-        dataY.append([char_to_int[char] for char in following])
-    X, y, model = np.reshape(dataX, (400, 100, 1)), np.array(dataY), best_of(folder)
+    (X, y), model = windows_of(TEXT, every_character), best_of(folder)
+    assert X.shape == (400, 100, 1)
     loss = model.evaluate(X[:300], y[:300], verbose=0)
     val_loss = model.evaluate(X[300:], y[300:], verbose=0)
     assert losses_in(folder)[1] == pytest.approx(loss, rel=1e-4)
