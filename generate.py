@@ -23,6 +23,34 @@ import numpy as np
 import train
 
 
+def main(argv=None):
+    """Print the seed and the generated text as the command line says."""
+    args = parse_arguments(argv)
+    rng = np.random.default_rng(args.random_seed)
+
+    # load the LSTM model with its weights, and the text that it was trained on
+    model, raw_text, checkpoint = load(args.path)
+    print("Using", checkpoint, file=sys.stderr)
+
+    # create the reverse mapping of integers to chars
+    int_to_char = sorted(set(raw_text))
+
+    # pick a random seed
+    seq_length = model.input_shape[1] or train.SEQ_LENGTH  # None if it takes any length
+    end = rng.integers(seq_length, len(raw_text))
+    seed = (raw_text[:end] + args.prompt.lower())[-seq_length:]
+    if unknown := "".join(sorted(set(seed) - set(int_to_char))):
+        sys.exit(f"The network has not learned {unknown!r}. Leave it out of --prompt.")
+    pattern = [int_to_char.index(char) for char in seed]
+    print("Seed:")
+    print('"', seed, '"')
+
+    # generate characters
+    for index in write(model, pattern, args.length, args.temperature, rng):
+        print(int_to_char[index], end="", flush=True)
+    print("\nDone.")
+
+
 def parse_arguments(argv=None):
     """Return the command line's arguments, with the tutorial's values as defaults."""
     parser = argparse.ArgumentParser(
@@ -41,13 +69,14 @@ def parse_arguments(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
-    """Print the seed and the generated text as the command line says."""
-    args = parse_arguments(argv)
-    rng = np.random.default_rng(args.random_seed)
+def load(path):
+    """Return a trained network, ready to write, its text and the path of its checkpoint.
 
-    # find the user's best checkpoint or, as long as there is none, one that ships
-    path = args.path
+    path is a folder of train.py's, of which the best checkpoint is taken, or a checkpoint
+    there. As long as a folder has none, it is that of the same name that ships. Ends the
+    program if there is none either, or text and network do not belong together.
+    """
+    path = Path(path)
     best = train.load_best(path)
     if not best and not path.is_file():
         best = train.load_best(path.parent / "pretrained" / path.name)
@@ -56,33 +85,13 @@ def main(argv=None):
             f"No usable checkpoint in {path}. Run train.py, or name a folder that it made, "
             "or a weights-improvement-*.keras there."
         )
-
-    # take the LSTM model with its weights, both loaded from the checkpoint
     model, _, _, checkpoint = best
-    model.compile(jit_compile=True)  # XLA halves the time of a character
-    print("Using", checkpoint, file=sys.stderr)
-
-    # create the reverse mapping of integers to chars
     text = checkpoint.parent / "text.txt"
     raw_text = text.read_text("utf-8", "replace") if text.exists() else ""
-    int_to_char = sorted(set(raw_text))
-    if model.name != train.name_with_checksum(int_to_char):
+    if model.name != train.name_with_checksum(sorted(set(raw_text))):
         sys.exit(f"{checkpoint} and {text} are not as train.py saved them together.")
-
-    # pick a random seed
-    seq_length = model.input_shape[1] or train.SEQ_LENGTH  # where any length goes in
-    end = rng.integers(seq_length, len(raw_text))
-    seed = (raw_text[:end] + args.prompt.lower())[-seq_length:]
-    if unknown := "".join(sorted(set(seed) - set(int_to_char))):
-        sys.exit(f"The network has not learned {unknown!r}. Leave it out of --prompt.")
-    pattern = [int_to_char.index(char) for char in seed]
-    print("Seed:")
-    print('"', seed, '"')
-
-    # generate characters
-    for index in write(model, pattern, args.length, args.temperature, rng):
-        print(int_to_char[index], end="", flush=True)
-    print("\nDone.")
+    model.compile(jit_compile=True)  # XLA halves the time of a character
+    return model, raw_text, checkpoint
 
 
 def write(model, pattern, length, temperature=0, rng=None):

@@ -8,8 +8,8 @@
 
 The network reads windows of 100 characters and learns to predict the character that
 follows. Whenever the loss of an epoch is the lowest so far, the whole network is saved
-in weights/<text>-<flags>/, where the text is, too. generate.py writes with the one that
-was saved last, and the same command goes on from it. The tutorial: "Text Generation
+in weights/<text>-<flags>/, where the text is, too. generate.py writes with the one of
+the lowest loss, and the same command goes on from it. The tutorial: "Text Generation
 With LSTM Recurrent Neural Networks in Python with Keras",
 https://machinelearningmastery.com/text-generation-lstm-recurrent-neural-networks-python-keras/
 """
@@ -20,16 +20,17 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 import zipfile
 import zlib
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # less start-up chatter
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings, but no chatter
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # keeps memory between steps
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # faster products on older CPUs
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # GPU memory as needed
-if os.cpu_count() == 2:  # where one thread was faster than two
+if os.cpu_count() == 2:  # as on small servers, where one thread was faster than two
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
@@ -59,7 +60,7 @@ PRESETS = {  # what a flag sets at once; numbers beside it still win
 def main(argv=None):
     """Train as the command line says."""
     args = parse_arguments(argv)
-    keras.utils.clear_session()  # layers' names, which are compared, begin anew
+    keras.utils.clear_session()  # layers get the same names in every run
     if args.random_seed is not None:
         keras.utils.set_random_seed(args.random_seed)
 
@@ -78,34 +79,35 @@ def main(argv=None):
     # prepare the dataset of input to output pairs encoded as integers
     dtype = np.min_scalar_type(n_vocab)  # for most texts, one byte a character
     encoded = np.array([char_to_int[char] for char in raw_text], dtype)
-    # windows of 101, seen in encoded as if cut out: they, X and y take no memory
-    patterns = np.lib.stride_tricks.sliding_window_view(encoded, SEQ_LENGTH + 1)
-    n_patterns = len(patterns)
+    # each window is a pattern of 100 characters and the character that follows. All are
+    # views of encoded: nothing is copied
+    windows = np.lib.stride_tricks.sliding_window_view(encoded, SEQ_LENGTH + 1)
+    n_patterns = len(windows)
     print("Total Patterns: ", n_patterns)
 
     # reshape X to be [samples, time steps, features]; the network will normalize it
-    X = patterns[:, :-1, np.newaxis]
-    y = patterns[:, 1:] if args.every_character else patterns[:, -1]
+    X = windows[:, :-1, np.newaxis]
+    y = windows[:, 1:] if args.every_character else windows[:, -1]
 
-    # hold out the end, if asked to. Each epoch has both parts in a new order
+    # hold out the end, if asked to
     assert len(X) == len(y)
     n = int(len(X) * (1 - args.validation_split))
     if not n:
         sys.exit("--validation-split leaves no pattern to train on. Lower or omit it.")
-    training = batches(X[:n], y[:n], args.batch_size)
+    training = batches(X[:n], y[:n], args.batch_size, shuffle=True)
     validation = batches(X[n:], y[n:], args.batch_size) if n < len(X) else None
 
     # define the LSTM model; its loss takes integers, so y needs no one-hot encoding
     model = build_model(args, n_vocab)
-    model.name = name_with_checksum(chars)  # by which generate.py knows its characters
+    model.name = name_with_checksum(chars)  # for generate.py to check its characters
     adam = keras.optimizers.Adam(args.learning_rate, global_clipnorm=args.clip_norm)
     model.compile(loss="sparse_categorical_crossentropy", optimizer=adam)
 
     # go on from the best checkpoint, if the run has been started before
-    epoch, lowest = go_on_or_start(model, args.weights, raw_text)
+    monitor = "val_loss" if validation else "loss"
+    epoch, lowest = go_on_or_start(model, args.weights, raw_text, monitor)
 
     # define the checkpoint
-    monitor = "val_loss" if validation else "loss"
     name = "weights-improvement-{epoch:02d}-{" + monitor + ":.4f}"
     ending = "-bigger.keras" if args.bigger else ".keras"
     folder = str(args.weights).replace("{", "{{").replace("}", "}}")  # braces stay
@@ -122,6 +124,14 @@ def main(argv=None):
     # fit the model
     device = keras.distribution.list_devices()[0]
     print(f"Keras runs on {device}, with {epoch} of {args.epochs} epochs done")
+    if device.startswith("cpu") and shutil.which("nvidia-smi"):
+        print(
+            "Keras has found no GPU, but NVIDIA's driver is here. On Linux and in WSL 2, "
+            'this helps: pip install "tensorflow[and-cuda]!=2.21.*"',
+            file=sys.stderr,
+        )
+    if epoch >= args.epochs:
+        print("Nothing to train: --epochs adds epochs, a new --weights begins anew")
     history = model.fit(
         training,
         validation_data=validation,
@@ -133,13 +143,14 @@ def main(argv=None):
     )
     path = str(args.weights)
     quoted = shlex.quote(path) if os.name == "posix" else f'"{path}"'
-    if not np.isfinite(history.history.get("loss", 0)).all():
+    losses = history.history.get("loss", [])  # Keras has none if nothing was trained
+    if not np.isfinite(losses).all():
         sys.exit(
             "The loss is no number any more. To go on from the best epoch, if any, "
             f"add --weights {quoted} and --clip-norm 1, or a lower --learning-rate."
         )
-    print("To write with the best weights: python generate.py", quoted, end="")
-    print(" --temperature 0.5" if args.modern else "")  # as its greedy texts loop
+    temperature = " --temperature 0.5" if args.modern else ""  # its greedy texts loop
+    print(f"To write with the best weights: python generate.py {quoted}{temperature}")
 
 
 def parse_arguments(argv=None):
@@ -151,30 +162,29 @@ def parse_arguments(argv=None):
     positive, seed = in_range(float, 1e-9), in_range(int, 0, 2**32)
     alice = HERE / "data" / "wonderland.txt"
 
-    add = parser.add_argument
-    add("text", nargs="?", type=Path, default=alice, help="a book (wonderland.txt)")
-    add = parser.add_mutually_exclusive_group().add_argument
-    add("--bigger", action="store_true", help="the tutorial's larger network")
-    add("--modern", action="store_true", help="the best network, in under an hour")
-    add = parser.add_argument
-    add("--epochs", type=whole, default=30, help="epochs in all (%(default)s)")
-    add("--batch-size", type=whole, default=128, help="patterns a step (%(default)s)")
-    add("--encoding", default="utf-8", help="encoding of the book (%(default)s)")
-    add("--weights", type=Path, help="folder to save in (weights/<text>-<flags>)")
-    add("--random-seed", type=seed, help="repeat the random choices")
+    flag = parser.add_argument
+    flag("text", nargs="?", type=Path, default=alice, help="a book (wonderland.txt)")
+    preset = parser.add_mutually_exclusive_group().add_argument
+    preset("--bigger", action="store_true", help="the tutorial's larger network")
+    preset("--modern", action="store_true", help="the best network, in under an hour")
+    flag("--epochs", type=whole, default=30, help="epochs in all (%(default)s)")
+    flag("--batch-size", type=whole, default=128, help="patterns a step (%(default)s)")
+    flag("--encoding", default="utf-8", help="encoding of the book (%(default)s)")
+    flag("--weights", type=Path, help="folder to save in (weights/<text>-<flags>)")
+    flag("--random-seed", type=seed, help="repeat the random choices")
 
-    add = parser.add_argument_group("the tutorial's ideas").add_argument
-    add("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
-    add("--units", type=whole, default=256, help="units of a layer (%(default)s)")
-    add("--layers", type=whole, default=1, help="LSTM layers (%(default)s)")
-    add("--dropout", type=fraction, default=0.2, help="after a layer (%(default)s)")
-    add("--input-dropout", type=fraction, default=0.0, help="of input (%(default)s)")
+    idea = parser.add_argument_group("the tutorial's ideas").add_argument
+    idea("--one-hot", action="store_true", help="feed one-hot rows, not numbers")
+    idea("--units", type=whole, default=256, help="units of a layer (%(default)s)")
+    idea("--layers", type=whole, default=1, help="LSTM layers (%(default)s)")
+    idea("--dropout", type=fraction, default=0.2, help="after a layer (%(default)s)")
+    idea("--input-dropout", type=fraction, default=0.0, help="of input (%(default)s)")
 
-    add = parser.add_argument_group("not in the tutorial").add_argument
-    add("--every-character", action="store_true", help="predict after each character")
-    add("--validation-split", type=fraction, default=0.0, help="hold out the end")
-    add("--clip-norm", type=positive, help="limit the gradient's length")
-    add("--learning-rate", type=positive, default=0.001, help="Adam's (%(default)s)")
+    extra = parser.add_argument_group("not in the tutorial").add_argument
+    extra("--every-character", action="store_true", help="predict after each character")
+    extra("--validation-split", type=fraction, default=0.0, help="hold out the end")
+    extra("--clip-norm", type=positive, help="limit the gradient's length")
+    extra("--learning-rate", type=positive, default=0.001, help="Adam's (%(default)s)")
 
     args = parser.parse_args(argv)
     for name, values in PRESETS.items():
@@ -213,6 +223,7 @@ def load_text(path, encoding):
     """
     try:
         text = path.read_text(encoding).replace("\ufeff", "")
+        text.encode()  # fails for halves of an emoji, which text.txt could not keep
     except (OSError, LookupError, ValueError) as error:
         sys.exit(f"Cannot read {path}: {error}. Is it a text, and in {encoding}?")
     book = strip_gutenberg(text)
@@ -246,28 +257,24 @@ def strip_gutenberg(text):
     return "".join(books) or header  # which is all of it if there is no start
 
 
-def batches(X, y, batch_size):
-    """Return a dataset of X and y in batches, in a new order each epoch.
+def batches(X, y, batch_size, shuffle=False):
+    """Return a dataset of X and y in batches, if asked to in a new order each epoch.
 
     X has shape (n, SEQ_LENGTH, 1), and y (n,) or (n, SEQ_LENGTH). Given X and y
-    themselves, fit would copy them whole, and stand still between epochs.
+    themselves, fit would make such a dataset, but could stand still between epochs.
     """
+    with tf.device("CPU"):  # not in a GPU's memory, which a long text would fill
+        X, y = tf.constant(X), tf.constant(y)
 
     def pick(rows):
-        return X[rows], y[rows]
+        return tf.gather(X, rows), tf.gather(y, rows)
 
-    def fetch(rows):
-        X_batch, y_batch = tf.numpy_function(pick, [rows], (X.dtype, y.dtype))
-        X_batch.set_shape([None, *X.shape[1:]])  # which NumPy does not tell
-        y_batch.set_shape([None, *y.shape[1:]])
-        return X_batch, y_batch
-
-    # all rows are mixed here, once. Each epoch mixes them again, among 100,000 at a time
-    rows = tf.data.Dataset.from_tensor_slices(np.random.permutation(len(X)))
-    dataset = rows.shuffle(100_000).batch(batch_size).map(fetch).prefetch(2)
+    rows = tf.data.Dataset.range(len(X))  # their numbers, which take less to shuffle
+    if shuffle:
+        rows = rows.shuffle(1_000_000)
     options = tf.data.Options()
     options.autotune.enabled = False  # its thread would stop fit between epochs
-    return dataset.with_options(options)
+    return rows.batch(batch_size).map(pick).prefetch(2).with_options(options)
 
 
 def build_model(args, n_vocab):
@@ -284,9 +291,10 @@ def build_model(args, n_vocab):
         model.add(layers.Rescaling(1 / n_vocab))  # normalize
     if args.input_dropout:
         model.add(layers.Dropout(args.input_dropout))
-    for layer in range(1, args.layers + 1):
-        sequences = args.every_character or layer < args.layers
-        model.add(layers.LSTM(args.units, return_sequences=sequences))
+    sizes = [args.units] * args.layers
+    for layer, units in enumerate(sizes, 1):
+        sequences = args.every_character or layer < len(sizes)
+        model.add(layers.LSTM(units, return_sequences=sequences))
         model.add(layers.Dropout(args.dropout))
     model.add(layers.Dense(n_vocab, activation="softmax"))
     return model
@@ -297,37 +305,46 @@ def name_with_checksum(chars):
     return f"lstm_{zlib.crc32(''.join(chars).encode()):08x}"
 
 
-def go_on_or_start(model, folder, raw_text):
+def go_on_or_start(model, folder, raw_text, monitor):
     """Load folder's best checkpoint into model, and return its epoch and loss.
 
     Without one, returns 0 and infinity, and puts raw_text into the folder. If that holds
-    anything but a run of this text and network, ends the program and changes nothing.
+    anything but a run of this text and network that is judged by monitor, the same loss,
+    ends the program and changes nothing.
     """
     advice = "Name another folder by --weights, or move this one away."
     text, half_written = folder / "text.txt", folder / "text.txt.new"
-    existed = folder.exists()
+    log, existed = folder / "log.csv", folder.exists()
     if text.exists():
         if text.read_text("utf-8", "replace") != raw_text:
             sys.exit(f"{folder} holds a run of another text. {advice}")
     elif existed and (others := set(folder.iterdir()) - {half_written}):
         sys.exit(f"{folder} has {others.pop().name}, but no text.txt. {advice}")
+    if log.exists() and (epochs := log.read_text().splitlines()[1:]):
+        # the last column is val_loss, which is NA if nothing was held out
+        held_out = not epochs[0].endswith(",NA")
+        if held_out != monitor.startswith("val_"):
+            which = "with" if held_out else "without"
+            sys.exit(f"{folder} holds a run {which} --validation-split. {advice}")
     best = load_best(folder)
     if not best:
         # a network that Keras could not load again fails here, before it is trained
-        keras.models.model_from_json(model.to_json())
+        type(model).from_config(model.get_config())
         # of two runs that make the folder at once, one fails here
         folder.mkdir(parents=True, exist_ok=existed)
-        half_written.write_text(raw_text, "utf-8")  # if the disk is full, it stays so
+        # a disk that is full leaves half of this file, but no half text.txt
+        half_written.write_text(raw_text, "utf-8")
         half_written.replace(text)
         return 0, float("inf")
     saved, loss, epoch, path = best
     if json.dumps(saved.get_config()) != json.dumps(model.get_config()):
         sys.exit(f"{folder} holds a run of another network. {advice}")
-    rate = model.optimizer.get_config()["learning_rate"]
+    rate = model.optimizer.learning_rate
+    given = float(rate)
     model.optimizer.build(model.trainable_variables)  # or its state is not loaded
     model.load_weights(path)  # the optimizer's, too
-    if isinstance(rate, float):  # a schedule goes on by itself
-        model.optimizer.learning_rate = rate  # today's, not the saved one
+    if isinstance(rate, keras.Variable):  # a schedule goes on by itself
+        rate.assign(given)  # today's, not the saved one
     print("Going on from", path)
     return epoch, loss
 
@@ -351,13 +368,16 @@ def load_best(path):
     """Return the network of the best checkpoint, and its loss, epoch and path.
 
     path is as in checkpoints. Passes over those that are damaged, and says so on stderr.
-    None if none is whole. Ends the program if one is not for this version of Keras, and
-    raises OSError if one cannot be read.
+    None if none is whole. Ends the program if one cannot be read, or is not for this
+    version of Keras.
     """
     for loss, epoch, checkpoint in checkpoints(path):
-        # a checkpoint that was unpacked is a folder. If a file cannot be read, this says
-        # why, which zipfile would not
-        content = b"" if checkpoint.is_dir() else checkpoint.read_bytes()
+        try:
+            # a checkpoint that was unpacked is a folder. If a file cannot be read, this
+            # says why, which zipfile would not
+            content = b"" if checkpoint.is_dir() else checkpoint.read_bytes()
+        except OSError as error:
+            sys.exit(str(error))
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as file:
                 if file.testzip():  # Keras does not look at the checksums
@@ -365,13 +385,13 @@ def load_best(path):
                 if not file.getinfo("model.weights.h5").file_size:  # after Ctrl-C
                     raise ValueError("its weights are missing")
                 version = json.loads(file.read("metadata.json"))["keras_version"]
-        except Exception as error:  # noqa: BLE001 - damaged files have many
+        except Exception as error:  # noqa: BLE001 - damage raises many kinds
             print(f"Passed over {checkpoint}: {error}", file=sys.stderr)
             continue
         try:
             model = keras.models.load_model(checkpoint, compile=False)
             return model, loss, epoch, checkpoint
-        except Exception as error:  # noqa: BLE001 - Keras has many
+        except Exception as error:  # noqa: BLE001 - Keras raises many kinds
             reason = " ".join(str(error).split())[-200:]
             sys.exit(
                 f"Keras {keras.__version__} cannot load {checkpoint}, which Keras "

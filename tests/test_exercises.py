@@ -1,13 +1,18 @@
-"""A student's changes: each row of the README's table, and others like them."""
+"""A student's changes: what exercises.md has, and others like that."""
 
 import re
+import shutil
+import sys
 import textwrap
+import types
 
 import keras
 import numpy as np
 import pytest
 from conftest import (
-    README,
+    BOOK,
+    COURSES,
+    ROOT,
     STEPS,
     TEXT,
     best_of,
@@ -23,42 +28,55 @@ from conftest import (
 import generate
 import train
 
-# The README's table
+# The page's table
 
 
-SAMPLE = re.search(r"```python\n(import generate\n[\s\S]*?)```", README)[1]
+SAMPLE, PLOT, *BESIDE = re.findall(r"```python\n([\s\S]*?)```", COURSES)
 
 
 def exercises():
     """Return each row of the table: its name, its flags, the edits, and its last cell."""
     found = {}
-    table = README.split("## For courses", 1)[1].split("\n## ", 1)[0]
-    _, *rows = rows_of(table)
+    _, *rows = rows_of(COURSES)
     for exercise, find, write, earlier in rows:
-        name, *flags = re.split(r", with `|`", exercise)
-        old, new = (re.search("`(.+?)`", cell)[1] for cell in (find, write))
-        edits = [(old, f"{new}\n    {old}" if "above" in write else new)]
+        name, _, flags = exercise.partition(", with ")
+        olds, news = (re.findall("`([^`]+)`", cell) for cell in (find, write))
+        edits = list(zip(olds[: len(news)], news, strict=True))
+        if "above" in write:
+            edits = [(old, f"{new}\n    {old}") for old, new in edits]
         if "lines below" in write:
             place = "    # define the checkpoint"
-            assert f"above `{place.strip()}`, indented like it" in table
+            assert f"above `{place.strip()}`, indented like it" in COURSES
             edits.append((place, textwrap.indent(SAMPLE, "    ") + place))
-        found[name] = " ".join(flags).split(), edits, earlier
+        found[re.sub(r" \(in .*", "", name)] = flags.strip("`").split(), edits, earlier
     return found
 
 
 EXERCISES = exercises()
 TRAINED = [name for name, (*_, earlier) in EXERCISES.items() if earlier != "writes"]
-LOOK, THIRD, TENTH, BATCH, *_ = TRAINED
 
 
-def do(name, folder, *flags):
+def named(*beginnings):
+    """Return the exercises' names that begin so."""
+    names = [[name for name in EXERCISES if name.startswith(b)] for b in beginnings]
+    assert all(len(found) == 1 for found in names)
+    return [found[0] for found in names]
+
+
+LOOK, LAYERS, UPPER, THIRD, TENTH, BATCH = named(
+    "look", "list", "keep upper", "take", "train on", "learn one batch"
+)
+
+
+def do(name, folder, *flags, text=TEXT):
     """Do an exercise of the table, for one epoch unless flags say otherwise."""
     own, edits, _ = EXERCISES[name]
-    train_in(folder, "--epochs", 1, *own, *flags, main=edited(*edits).main)
+    flags = ["--epochs", 1, *own, *flags]
+    train_in(folder, *flags, text=text, main=edited(*edits).main)
 
 
 def test_the_table_has_its_exercises():
-    assert len(EXERCISES) == 14 and len(TRAINED) == 13
+    assert len(EXERCISES) == 17 and len(TRAINED) == 16
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -66,31 +84,58 @@ def test_an_exercise_goes_on_from_an_earlier_run_or_is_refused_as_the_table_says
     tmp_path, capsys, name
 ):
     flags, edits, earlier = EXERCISES[name]
-    folder = tmp_path / "weights"
-    train_in(folder, "--epochs", 1, *flags)
+    folder, text = tmp_path / "weights", BOOK[:500]  # with upper case
+    train_in(folder, *flags, "--epochs", 1, text=text)
     if earlier == "refused":
         args = [tmp_path / "book.txt", "--weights", folder, "--units", 16, *flags]
         line = fails(capsys, edited(*edits).main, *args)
-        assert f"{folder} holds a run of another network." in line
+        refused = re.match(
+            "(holds a run) (of another (text|network))", line[len(str(folder)) + 1 :]
+        )
+        assert (refused[3] == "text") == (name == UPPER)
+        assert "(`holds a run of another network`, or `of another text`)" in COURSES
         folder = tmp_path / "own"
-        do(name, folder)
-    do(name, folder, "--epochs", 2)
+        do(name, folder, "--epochs", 1, text=text)
+    do(name, folder, "--epochs", 2, text=text)
     assert f"Going on from {folder}" in capsys.readouterr().out
     generate.main([str(folder), "--length", "1"])
     assert "Done." in capsys.readouterr().out
 
 
-def test_to_print_the_first_pattern_shows_the_tutorials_and_changes_nothing(
-    tmp_path, capsys
-):
+def test_to_look_at_the_first_pattern_or_the_layers_changes_nothing(tmp_path, capsys):
     flags = ["--epochs", 2, "--random-seed", 1]
     train_in(tmp_path / "without", *flags)
+    without = losses_in(tmp_path / "without")
+    for name, shown in (
+        (LOOK, f"Patterns:  400\n{TEXT[:100]!r}\n"),
+        (LAYERS, "lstm (LSTM)"),
+    ):
+        capsys.readouterr()
+        do(name, tmp_path / name, *flags)
+        assert shown in capsys.readouterr().out
+        assert losses_in(tmp_path / name) == pytest.approx(without, rel=1e-4)
+
+
+def test_upper_case_is_kept_in_text_and_prompt(tmp_path, capsys):
+    text = TEXT.title()
+    _, edits, _ = EXERCISES[UPPER]
+    train_in(tmp_path / "weights", "--epochs", 1, text=text, main=edited(*edits).main)
+    assert f"Total Vocab:  {len(set(text))}\n" in capsys.readouterr().out
+    old, new = "args.prompt.lower()", "args.prompt"
+    assert f"`{new}` for `{old}`" in COURSES
+    args = [str(tmp_path / "weights"), "--length", "1", "--prompt", " Alice Was "]
+    edited((old, new), script=generate).main(args)
+    assert ' Alice Was  "\n' in capsys.readouterr().out
+
+
+def test_one_batch_is_learned_by_heart_and_quoted(tmp_path, capsys):
+    do(BATCH, tmp_path / "weights", "--random-seed", 1)
+    loss, epoch, _ = train.checkpoints(tmp_path / "weights")[0]
+    assert loss < 0.5 and 60 < epoch <= 80
     capsys.readouterr()
-    do(LOOK, tmp_path / "with", *flags)
-    X, y = windows_of(TEXT)
-    assert f"Total Patterns:  400\n{X[0]} {y[0]}\n" in capsys.readouterr().out
-    with_print, without = (losses_in(tmp_path / name) for name in ("with", "without"))
-    assert with_print == pytest.approx(without, rel=1e-4)
+    prompt = ["--prompt", TEXT[20:120], "--length", "30"]
+    generate.main([str(tmp_path / "weights"), *prompt])
+    assert TEXT[20:150] in capsys.readouterr().out.replace(' "\n', "")
 
 
 @pytest.mark.parametrize(
@@ -110,23 +155,26 @@ def test_to_train_on_a_part_takes_the_same_windows_in_each_epoch(
     assert losses == pytest.approx({1: loss, 2: loss}, rel=1e-4)
 
 
-@pytest.mark.parametrize("changed", ["another optimizer", "a rate that falls"])
-def test_an_optimizer_or_schedule_of_ones_own_trains_as_it_says(tmp_path, changed):
-    (name,) = (name for name in TRAINED if name.startswith(changed))
+def test_an_optimizer_of_ones_own_trains_and_goes_on(tmp_path):
     for epochs in 1, 2:
+        do("another optimizer", tmp_path / "weights", "--epochs", epochs)
+        optimizer = best_of(tmp_path / "weights").optimizer
+        assert optimizer.iterations == epochs * STEPS
+        assert isinstance(optimizer, keras.optimizers.SGD)
+        assert float(optimizer.learning_rate) == 0.5
+
+
+def test_a_rate_that_falls_is_0_at_the_end_also_of_a_run_that_goes_on(tmp_path):
+    (name,) = named("a rate that falls")
+    for epochs in 1, 3:
         do(name, tmp_path / "weights", "--epochs", epochs)
         optimizer = best_of(tmp_path / "weights").optimizer
-        steps, rate = int(optimizer.iterations), float(optimizer.learning_rate)
-        assert steps == epochs * STEPS
-        if changed == "another optimizer":
-            assert isinstance(optimizer, keras.optimizers.SGD) and rate == 0.5
-        else:
-            cosine = 0.0005 * (1 + np.cos(np.pi * steps / 10_000))
-            assert rate == pytest.approx(cosine, rel=1e-4)
+        assert optimizer.iterations == epochs * STEPS
+        assert float(optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
 
 
 def test_held_out_accuracy_by_hand_is_keras_own(tmp_path, capsys):
-    by_keras, by_hand = "print the accuracy", "held-out accuracy by hand"
+    by_keras, by_hand = named("print the accuracy", "held-out accuracy")
     both = edited(*EXERCISES[by_keras][1], *EXERCISES[by_hand][1])
     flags = ["--validation-split", 0.25, "--epochs", 8]
     flags += ["--one-hot", "--learning-rate", 0.02]  # so that predictions vary
@@ -145,7 +193,9 @@ def test_to_stop_early_ends_before_the_last_epoch(tmp_path):
 def test_a_text_after_each_epoch_is_by_the_network_that_is_trained(tmp_path, capsys):
     folder = tmp_path / "weights"
     _, (in_list, (place, lines)), _ = EXERCISES["write after each epoch"]
-    greedy = edited(in_list, (place, lines.replace("200, 0.5", "200")))
+    assert lines.count("200, 0.5, args.random_seed") == 1
+    lines = lines.replace("200, 0.5, args.random_seed", "200")
+    greedy = edited(in_list, (place, lines))
     flags = ["--one-hot", "--learning-rate", 0.01, "--epochs", 1]
     train_in(folder, *flags, main=greedy.main)
     printed = capsys.readouterr().out
@@ -154,13 +204,85 @@ def test_a_text_after_each_epoch_is_by_the_network_that_is_trained(tmp_path, cap
     assert f"{text}\n" in printed and len(text) == 200
 
 
+def test_a_text_after_each_epoch_is_repeated_by_a_random_seed(tmp_path, capsys):
+    texts = []
+    for name in "first", "again":
+        flags = ["--epochs", 1, "--random-seed", 1]
+        do("write after each epoch", tmp_path / name, *flags)
+        *_, printed = capsys.readouterr().out.split(".keras\n")
+        texts.append(printed[:200])
+    assert texts[0] == texts[1] and set(texts[0]) <= set(TEXT)
+
+
 def test_to_draw_among_the_likeliest_draws_among_them():
-    _, edits, _ = EXERCISES["draw among the 10 likeliest"]
+    flags, edits, _ = EXERCISES["draw among the 10 likeliest"]
+    temperature = generate.parse_arguments(flags).temperature
     rng = np.random.default_rng(1)
     prediction = rng.permutation(np.arange(1, 41)) / 820
     choose = edited(*edits, script=generate).choose
-    drawn = {choose(prediction, 1, rng) for _ in range(1000)}
+    drawn = {choose(prediction, temperature, rng) for _ in range(1000)}
     assert drawn == set(np.argsort(prediction)[-10:])
+
+
+# The page's scripts
+
+
+class Plots(types.ModuleType):
+    """Takes the place of matplotlib.pyplot, and keeps what is drawn."""
+
+    def __init__(self):
+        super().__init__("pyplot")
+        self.drawn, self.show = [], lambda: None
+        self.bar = self.plot = lambda *args: self.drawn.append(args)
+
+
+@pytest.fixture
+def plots(monkeypatch):
+    plots, package = Plots(), types.ModuleType("matplotlib")
+    package.pyplot = plots
+    monkeypatch.setitem(sys.modules, "matplotlib", package)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", plots)
+    return plots
+
+
+def test_the_plot_of_the_losses_has_each_epoch(finished, monkeypatch, plots):
+    monkeypatch.chdir(finished)
+    exec(PLOT, {})  # noqa: S102 - what it runs stands on the page
+    ((epochs, losses, _),) = plots.drawn
+    found = losses_in(finished / "weights" / "wonderland")
+    assert dict(zip(epochs, losses, strict=True)) == pytest.approx(found)
+
+
+def test_scripts_beside_the_pair_do_what_the_page_says(
+    project, monkeypatch, capsys, plots
+):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(train, "HERE", project)
+    shutil.copytree(ROOT / "weights/pretrained", project / "weights/pretrained")
+    text = TEXT.replace("alice", "älice") * 2  # a character that is not known
+    (project / "data" / "pg46.txt").write_text(text, "utf-8")
+    begin, picture, bits, tune = BESIDE
+    names = {}
+    for code in begin, picture, bits, tune:
+        exec(code, names)  # noqa: S102 - what it runs stands on the page
+        if code == bits:
+            before = float(capsys.readouterr().out.splitlines()[-1])
+    ((chars, p),) = plots.drawn
+    book = (project / "weights/pretrained/wonderland-modern/text.txt").read_text(
+        "utf-8"
+    )
+    assert list(chars) == [repr(char) for char in sorted(set(book))]
+    assert sum(p) == pytest.approx(1, rel=1e-4)
+    assert chars[np.argmax(p)] == repr(book[100])
+
+    *_, command = re.findall("`python (.*)`", COURSES)
+    script, *args = command.split()
+    capsys.readouterr()
+    assert script == "generate.py"
+    generate.main([*args, "--length", "5"])
+    assert "Done." in capsys.readouterr().out
+    exec(bits, names | {"model": generate.load("weights/tuned")[0]})  # noqa: S102
+    assert 0 < float(capsys.readouterr().out.splitlines()[-1]) < before < 5
 
 
 # Others like them
@@ -191,9 +313,51 @@ def test_a_layer_that_cannot_be_loaded_again_fails_before_the_first_epoch(tmp_pa
 
 
 def test_to_change_x_but_not_y_fails_as_it_would_for_fit(tmp_path):
-    third = edited(("X = patterns[:, :-1", "X = patterns[::3, :-1"))
+    third = edited(("X = windows[:, :-1", "X = windows[::3, :-1"))
     with pytest.raises(AssertionError):
         train_in(tmp_path / "weights", main=third.main)
+
+
+MINE = """
+    @keras.saving.register_keras_serializable()
+    class Halving(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.01 / (1 + keras.ops.cast(step, "float32"))
+
+        def get_config(self):
+            return {}
+
+    def mine(y, p):
+        return keras.losses.sparse_categorical_crossentropy(y, p)
+
+"""
+DEFINE = "    # define the LSTM model"
+LOSS = 'loss="sparse_categorical_crossentropy", optimizer=adam)'
+FLOAT16 = '    keras.config.set_dtype_policy("mixed_float16")\n'
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [(DEFINE, MINE + DEFINE), (LOSS, LOSS.replace(")", ", metrics=[mine])"))],
+        [(DEFINE, MINE + DEFINE), (LOSS, "loss=mine, optimizer=adam)")],
+        [(DEFINE, MINE + DEFINE), ("Adam(args.learning_rate,", "Adam(Halving(),")],
+        [(DEFINE, FLOAT16 + DEFINE)],
+    ],
+    ids=["metric", "loss", "schedule", "mixed_float16"],
+)
+def test_a_metric_loss_or_schedule_of_ones_own_and_float16_train_and_go_on(
+    tmp_path, capsys, edits
+):
+    try:
+        for epochs in 1, 2:
+            main = edited(*edits).main
+            train_in(tmp_path / "weights", "--epochs", epochs, main=main)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert "with 1 of 2 epochs done\n" in capsys.readouterr().out
+    generate.main([str(tmp_path / "weights"), "--length", "1"])
+    assert "Done." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("mistake", ["[].mine", "open('mine.npy')"])

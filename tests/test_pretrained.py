@@ -14,14 +14,12 @@ import measure_loss
 import measure_texts
 import numpy as np
 import pytest
-from conftest import README, ROOT, TEXT, losses_in, rows_of, run
+from conftest import CARDS, README, ROOT, RUNS, TEXT, losses_in, rows_of, run
 
 import generate
 import train
 
 PRETRAINED = ROOT / "weights" / "pretrained"
-CARDS = (PRETRAINED / "README.md").read_text(encoding="utf-8")
-RUNS = (ROOT / "tests" / "runs" / "README.md").read_text(encoding="utf-8")
 LISTING = (ROOT / "tests" / "listing.py").read_text(encoding="utf-8")
 MODERN = "wonderland-modern"
 LOSSES = {

@@ -1,5 +1,6 @@
 """Training: the networks, their windows, and what a run leaves behind."""
 
+import os
 import re
 import sys
 
@@ -8,11 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import (
+    BOOK,
+    README,
+    RUNS,
     TEXT,
     USERS_ENVIRONMENT,
     best_of,
     command_printed,
     losses_in,
+    rows_of,
     run,
     train_in,
     windows_of,
@@ -36,6 +41,18 @@ def test_the_networks_are_the_tutorials(flag, parameters):
     assert args.text == train.HERE / "data" / "wonderland.txt"
     assert (args.epochs, args.batch_size) == ((50, 64) if flag else (30, 128))
     assert (args.learning_rate, args.clip_norm) == (0.001, None)
+
+
+def test_modern_is_the_network_that_was_searched_for():
+    (row,) = (row for row in rows_of(RUNS) if row[0].startswith("*modern*: "))
+    flags = row[0].removeprefix("*modern*: ").strip("`").split()
+    flags += ["--one-hot", "--every-character", "--clip-norm", "1", "--epochs", "2"]
+    args = train.parse_arguments(flags)
+    modern = train.parse_arguments(["--modern"])
+    assert vars(modern) == vars(args) | {"modern": True, "weights": modern.weights}
+    *layers, _ = train.build_model(modern, 43).layers
+    assert [layer.rate for layer in layers[1::2]] == [0.1, 0.5, 0.5, 0.5]
+    assert [layer.units for layer in layers[2::2]] == [192, 192, 192]
 
 
 def test_flags_win_over_presets():
@@ -72,16 +89,24 @@ def test_on_a_gpu_every_lstm_layer_trains_by_cudnn(flags, monkeypatch):
 
 @pytest.mark.parametrize("every_character", [False, True])
 def test_an_epoch_has_the_tutorials_windows_but_for_those_held_out(
-    tmp_path, capsys, every_character
+    tmp_path, monkeypatch, capsys, every_character
 ):
     """At a rate of next to nothing, an epoch's loss is that over all windows."""
+    sizes, batches = [], train.batches  # one window more or less is not in the loss
+    monkeypatch.setattr(
+        train,
+        "batches",
+        lambda X, *rest, **options: (
+            sizes.append(len(X)) or batches(X, *rest, **options)
+        ),
+    )
     folder, flags = tmp_path / "weights", ["--learning-rate", 1e-9, "--dropout", 0]
     flags += ["--every-character"] * every_character + ["--validation-split", 0.25]
     train_in(folder, *flags, "--epochs", 1, "--batch-size", 100)
     assert "Total Patterns:  400\n" in capsys.readouterr().out
 
     (X, y), model = windows_of(TEXT, every_character), best_of(folder)
-    assert X.shape == (400, 100, 1)
+    assert X.shape == (400, 100, 1) and sizes == [300, 100]
     loss = model.evaluate(X[:300], y[:300], verbose=0)
     val_loss = model.evaluate(X[300:], y[300:], verbose=0)
     assert losses_in(folder)[1] == pytest.approx(loss, rel=1e-4)
@@ -89,13 +114,16 @@ def test_an_epoch_has_the_tutorials_windows_but_for_those_held_out(
     assert train.checkpoints(folder)[0][0] == pytest.approx(val_loss, abs=1e-4)
 
 
-def test_an_epoch_has_each_window_once_in_an_order_of_its_own_which_a_seed_repeats():
-    encoded = np.arange(150, dtype="uint8")  # a window is known by its first number
-    patterns = np.lib.stride_tricks.sliding_window_view(encoded, 101)
+def windows(n):
+    """Return X and y of n windows, each of which is known by its first number."""
+    cut = np.lib.stride_tricks.sliding_window_view(np.arange(n + 100), 101)
+    return cut[:, :-1, np.newaxis], cut[:, -1]
 
+
+def test_an_epoch_has_each_window_once_in_an_order_of_its_own_which_a_seed_repeats():
     def two_epochs(seed):
         keras.utils.set_random_seed(seed)
-        dataset = train.batches(patterns[:, :-1, np.newaxis], patterns[:, -1], 16)
+        dataset = train.batches(*windows(50), 16, shuffle=True)
         assert len(dataset) == 4  # for the progress bar
         assert not dataset.options().autotune.enabled  # its thread would pause fit
         epochs = []
@@ -113,6 +141,14 @@ def test_an_epoch_has_each_window_once_in_an_order_of_its_own_which_a_seed_repea
     first, again, other = two_epochs(1), two_epochs(1), two_epochs(2)
     assert first == again
     assert len({*first, *other, tuple(range(50))}) == 5
+
+
+def test_the_whole_of_alice_is_mixed_but_what_is_held_out_keeps_its_order():
+    n = len(BOOK) - 100
+    X, _ = next(iter(train.batches(*windows(n), 1000, shuffle=True)))
+    assert X[:, 0, 0].numpy().min() < 0.05 * n < 0.95 * n < X[:, 0, 0].numpy().max()
+    held_out = [y for _, y in train.batches(*windows(50), 16).as_numpy_iterator()]
+    assert list(np.concatenate(held_out)) == list(range(100, 150))
 
 
 # What a run prints and leaves behind
@@ -146,6 +182,24 @@ def test_a_user_trains_on_whatever_keras_finds(project):
     assert ended.returncode == 0, ended.stderr
     assert re.search(r"^Keras runs on [cg]pu:0\b", ended.stdout, re.MULTILINE)
     assert len(train.checkpoints(project / "weights/wonderland-one-hot-units-8")) == 1
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_an_nvidia_card_that_keras_does_not_find_is_told_with_what_helps(
+    tmp_path, monkeypatch, capsys, driver
+):
+    name = "nvidia-smi" if os.name == "posix" else "nvidia-smi.bat"
+    program = tmp_path / "bin" / (name if driver else "other")
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    train_in(tmp_path / "weights", "--epochs", 1)
+    lines = capsys.readouterr().err.splitlines()
+    help_lines = [line for line in lines if "found no GPU" in line]
+    assert len(help_lines) == driver
+    for line in help_lines:
+        (command,) = re.findall('pip install ".*"', line)
+        assert f"`{command}`" in README or f"\n{command}\n" in README
 
 
 def test_training_learns_a_phrase_that_greedy_decoding_goes_on_with(
