@@ -1,11 +1,11 @@
 """Let a network that train.py has trained write text, one character at a time.
 
-    python generate.py                          # 1,000 characters, from weights/wonderland
+    python generate.py                          # 1,000 characters by the first network
     python generate.py weights/wonderland-bigger --length 300
     python generate.py weights/pretrained/wonderland/weights-improvement-30-1.7395.keras
     python generate.py --prompt " alice was " --temperature 0.5 --random-seed 1
 
-It starts from a random window of the text, and predicts what follows its own output.
+It starts from a random window of the text, and goes on from its own output.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main(argv=None):
     model, raw_text, checkpoint = load(args.path)
     print("Using", checkpoint, file=sys.stderr)
 
-    # create the reverse mapping of integers to chars
+    # create the reverse mapping of integers to chars, for which a list is enough
     int_to_char = sorted(set(raw_text))
 
     # pick a random seed
@@ -70,11 +70,11 @@ def parse_arguments(argv=None):
 
 
 def load(path):
-    """Return a trained network, ready to write, its text and the path of its checkpoint.
+    """Return a network that can write, the text it was trained on, and its checkpoint.
 
-    path is a folder of train.py's, of which the best checkpoint is taken, or a checkpoint
-    there. As long as a folder has none, it is that of the same name that ships. Ends the
-    program if there is none either, or text and network do not belong together.
+    path is a folder that train.py made, of which the best checkpoint is taken, or one
+    checkpoint. For a folder without any, weights/pretrained may have one by its name.
+    Ends the program if not, or if text and network do not belong together.
     """
     path = Path(path)
     best = train.load_best(path)
@@ -82,15 +82,15 @@ def load(path):
         best = train.load_best(path.parent / "pretrained" / path.name)
     if not best:
         sys.exit(
-            f"No usable checkpoint in {path}. Run train.py, or name a folder that it made, "
-            "or a weights-improvement-*.keras there."
+            f"No usable checkpoint in {path}. Run train.py, or name a folder that it "
+            "made, or a weights-improvement-*.keras there."
         )
     model, _, _, checkpoint = best
     text = checkpoint.parent / "text.txt"
     raw_text = text.read_text("utf-8", "replace") if text.exists() else ""
     if model.name != train.name_with_checksum(sorted(set(raw_text))):
         sys.exit(f"{checkpoint} and {text} are not as train.py saved them together.")
-    model.compile(jit_compile=True)  # XLA halves the time of a character
+    model.compile(jit_compile=True)  # XLA, which halves the time of a character
     return model, raw_text, checkpoint
 
 
@@ -102,9 +102,9 @@ def write(model, pattern, length, temperature=0, rng=None):
     """
     rng = np.random.default_rng(rng)
     for _ in range(length):
-        x = np.reshape(pattern, (1, len(pattern), 1))  # the network scales it
+        x = np.reshape(pattern, (1, len(pattern), 1))  # the network normalizes it
         prediction = model.predict_on_batch(x)[0]
-        if prediction.ndim == 2:  # of every character in the window
+        if prediction.ndim == 2:  # a row for each character in the window
             prediction = prediction[-1]
         index = choose(prediction, temperature, rng)
         yield index
@@ -119,6 +119,7 @@ def choose(prediction, temperature, rng):
     """
     if temperature == 0:
         return int(np.argmax(prediction))
+    # the likeliest becomes 1, so that not all become 0 at low temperatures
     p = (prediction / prediction.max()).astype(float) ** (1 / temperature)
     return int(rng.choice(len(p), p=p / p.sum()))
 

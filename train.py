@@ -28,9 +28,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings, but no chatter
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # keeps memory between steps
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # faster products on older CPUs
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # faster on older CPUs
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # GPU memory as needed
-if os.cpu_count() == 2:  # as on small servers, where one thread was faster than two
+if os.cpu_count() == 2:  # on small servers, one thread was faster than two
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
@@ -60,7 +60,7 @@ PRESETS = {  # what a flag sets at once; numbers beside it still win
 def main(argv=None):
     """Train as the command line says."""
     args = parse_arguments(argv)
-    keras.utils.clear_session()  # layers get the same names in every run
+    keras.utils.clear_session()  # gives the layers the names of every other run
     if args.random_seed is not None:
         keras.utils.set_random_seed(args.random_seed)
 
@@ -79,13 +79,13 @@ def main(argv=None):
     # prepare the dataset of input to output pairs encoded as integers
     dtype = np.min_scalar_type(n_vocab)  # for most texts, one byte a character
     encoded = np.array([char_to_int[char] for char in raw_text], dtype)
-    # each window is a pattern of 100 characters and the character that follows. All are
-    # views of encoded: nothing is copied
+    # each window is a pattern of 100 characters and the one that follows. All are views
+    # of encoded, as are X and y: nothing is copied until batches()
     windows = np.lib.stride_tricks.sliding_window_view(encoded, SEQ_LENGTH + 1)
     n_patterns = len(windows)
     print("Total Patterns: ", n_patterns)
 
-    # reshape X to be [samples, time steps, features]; the network will normalize it
+    # reshape X to be [samples, time steps, features]; build_model() will normalize it
     X = windows[:, :-1, np.newaxis]
     y = windows[:, 1:] if args.every_character else windows[:, -1]
 
@@ -99,7 +99,7 @@ def main(argv=None):
 
     # define the LSTM model; its loss takes integers, so y needs no one-hot encoding
     model = build_model(args, n_vocab)
-    model.name = name_with_checksum(chars)  # for generate.py to check its characters
+    model.name = name_with_checksum(chars)  # generate.py checks its characters by it
     adam = keras.optimizers.Adam(args.learning_rate, global_clipnorm=args.clip_norm)
     model.compile(loss="sparse_categorical_crossentropy", optimizer=adam)
 
@@ -110,7 +110,7 @@ def main(argv=None):
     # define the checkpoint
     name = "weights-improvement-{epoch:02d}-{" + monitor + ":.4f}"
     ending = "-bigger.keras" if args.bigger else ".keras"
-    folder = str(args.weights).replace("{", "{{").replace("}", "}}")  # braces stay
+    folder = str(args.weights).replace("{", "{{").replace("}", "}}")  # for format
     checkpoint = keras.callbacks.ModelCheckpoint(
         f"{folder}/{name}{ending}",
         monitor=monitor,
@@ -126,16 +126,16 @@ def main(argv=None):
     print(f"Keras runs on {device}, with {epoch} of {args.epochs} epochs done")
     if device.startswith("cpu") and shutil.which("nvidia-smi"):
         print(
-            "Keras has found no GPU, but NVIDIA's driver is here. On Linux and in WSL 2, "
+            "Keras has found no GPU, but NVIDIA's driver is here. On Linux and WSL 2, "
             'this helps: pip install "tensorflow[and-cuda]!=2.21.*"',
             file=sys.stderr,
         )
     if epoch >= args.epochs:
-        print("Nothing to train: --epochs adds epochs, a new --weights begins anew")
+        print("Nothing to train: more --epochs go on, a new --weights begins anew")
     history = model.fit(
         training,
         validation_data=validation,
-        shuffle=False,  # as batches() has done it
+        shuffle=False,  # batches() does it; of True, Keras would warn
         epochs=args.epochs,
         initial_epoch=epoch,
         callbacks=[checkpoint, log, keras.callbacks.TerminateOnNaN()],
@@ -165,8 +165,8 @@ def parse_arguments(argv=None):
     flag = parser.add_argument
     flag("text", nargs="?", type=Path, default=alice, help="a book (wonderland.txt)")
     preset = parser.add_mutually_exclusive_group().add_argument
-    preset("--bigger", action="store_true", help="the tutorial's larger network")
-    preset("--modern", action="store_true", help="the best network, in under an hour")
+    preset("--bigger", action="store_true", help="the tutorial's larger, 50 epochs")
+    preset("--modern", action="store_true", help="the best network, in 2 epochs")
     flag("--epochs", type=whole, default=30, help="epochs in all (%(default)s)")
     flag("--batch-size", type=whole, default=128, help="patterns a step (%(default)s)")
     flag("--encoding", default="utf-8", help="encoding of the book (%(default)s)")
@@ -218,11 +218,11 @@ def in_range(kind, low, below=float("inf")):
 def load_text(path, encoding):
     """Return a file's text in lower case, without Project Gutenberg's additions.
 
-    Says on stderr how many characters they have. Ends the program if path holds no text in
-    encoding, or too little for a pattern.
+    Says on stderr how many characters they have. Ends the program if path holds no text
+    in encoding, or too little for a pattern.
     """
     try:
-        text = path.read_text(encoding).replace("\ufeff", "")
+        text = path.read_text(encoding).replace("\ufeff", "")  # byte order marks
         text.encode()  # fails for halves of an emoji, which text.txt could not keep
     except (OSError, LookupError, ValueError) as error:
         sys.exit(f"Cannot read {path}: {error}. Is it a text, and in {encoding}?")
@@ -231,7 +231,7 @@ def load_text(path, encoding):
     if n_cut:
         print(f"Left out Gutenberg's {n_cut} of {n_all} characters", file=sys.stderr)
     if len(book) <= SEQ_LENGTH:
-        sys.exit(f"{path} has {len(book)} characters. It takes {SEQ_LENGTH + 1}.")
+        sys.exit(f"{path} has {len(book)} characters. It needs {SEQ_LENGTH + 1}.")
     return book.lower()
 
 
@@ -258,7 +258,7 @@ def strip_gutenberg(text):
 
 
 def batches(X, y, batch_size, shuffle=False):
-    """Return a dataset of X and y in batches, if asked to in a new order each epoch.
+    """Return a dataset of batches of X and y, with shuffle in a new order each epoch.
 
     X has shape (n, SEQ_LENGTH, 1), and y (n,) or (n, SEQ_LENGTH). Given X and y
     themselves, fit would make such a dataset, but could stand still between epochs.
@@ -266,14 +266,14 @@ def batches(X, y, batch_size, shuffle=False):
     with tf.device("CPU"):  # not in a GPU's memory, which a long text would fill
         X, y = tf.constant(X), tf.constant(y)
 
-    def pick(rows):
+    def pick(rows):  # a batch of their numbers
         return tf.gather(X, rows), tf.gather(y, rows)
 
-    rows = tf.data.Dataset.range(len(X))  # their numbers, which take less to shuffle
+    rows = tf.data.Dataset.range(len(X))
     if shuffle:
-        rows = rows.shuffle(1_000_000)
+        rows = rows.shuffle(1_000_000)  # of a longer text, not all at once
     options = tf.data.Options()
-    options.autotune.enabled = False  # its thread would stop fit between epochs
+    options.autotune.enabled = False  # fit would wait for its thread between epochs
     return rows.batch(batch_size).map(pick).prefetch(2).with_options(options)
 
 
@@ -281,8 +281,8 @@ def build_model(args, n_vocab):
     """Return the network that args describe, for n_vocab characters, not yet trained.
 
     Input: characters' indices, (batch, SEQ_LENGTH, 1). Output: the probabilities of the
-    next character, (batch, n_vocab) or, for every_character, of the one after each of
-    the window, (batch, SEQ_LENGTH, n_vocab).
+    next character, (batch, n_vocab), or with every_character of what follows each
+    character, (batch, SEQ_LENGTH, n_vocab).
     """
     model = keras.Sequential([keras.Input((SEQ_LENGTH, 1))])
     if args.one_hot:
@@ -291,7 +291,7 @@ def build_model(args, n_vocab):
         model.add(layers.Rescaling(1 / n_vocab))  # normalize
     if args.input_dropout:
         model.add(layers.Dropout(args.input_dropout))
-    sizes = [args.units] * args.layers
+    sizes = [args.units] * args.layers  # of the LSTM layers
     for layer, units in enumerate(sizes, 1):
         sequences = args.every_character or layer < len(sizes)
         model.add(layers.LSTM(units, return_sequences=sequences))
@@ -308,9 +308,9 @@ def name_with_checksum(chars):
 def go_on_or_start(model, folder, raw_text, monitor):
     """Load folder's best checkpoint into model, and return its epoch and loss.
 
-    Without one, returns 0 and infinity, and puts raw_text into the folder. If that holds
-    anything but a run of this text and network that is judged by monitor, the same loss,
-    ends the program and changes nothing.
+    Without one, puts raw_text into folder, and returns 0 and infinity. If folder holds
+    other files, or a run of another text, network or loss than monitor, ends the
+    program and changes nothing.
     """
     advice = "Name another folder by --weights, or move this one away."
     text, half_written = folder / "text.txt", folder / "text.txt.new"
@@ -341,16 +341,16 @@ def go_on_or_start(model, folder, raw_text, monitor):
         sys.exit(f"{folder} holds a run of another network. {advice}")
     rate = model.optimizer.learning_rate
     given = float(rate)
-    model.optimizer.build(model.trainable_variables)  # or its state is not loaded
-    model.load_weights(path)  # the optimizer's, too
-    if isinstance(rate, keras.Variable):  # a schedule goes on by itself
+    model.optimizer.build(model.trainable_variables)  # else its state is not loaded
+    model.load_weights(path)  # the optimizer's, too, which saved has not
+    if isinstance(rate, keras.Variable):  # not a schedule, which goes on by itself
         rate.assign(given)  # today's, not the saved one
     print("Going on from", path)
     return epoch, loss
 
 
 def checkpoints(path):
-    """Return (loss, epoch, path) of each checkpoint in path, a folder, or of path itself.
+    """Return (loss, epoch, path) of each checkpoint in a folder, or of path itself.
 
     First comes the best, with the lowest loss or, of equal ones, the latest.
     """
@@ -367,14 +367,14 @@ def checkpoints(path):
 def load_best(path):
     """Return the network of the best checkpoint, and its loss, epoch and path.
 
-    path is as in checkpoints. Passes over those that are damaged, and says so on stderr.
-    None if none is whole. Ends the program if one cannot be read, or is not for this
-    version of Keras.
+    path is as in checkpoints. Passes over those that are damaged, and says so on
+    stderr. None if none is whole. Ends the program if one cannot be read, or is not for
+    this version of Keras.
     """
     for loss, epoch, checkpoint in checkpoints(path):
         try:
-            # a checkpoint that was unpacked is a folder. If a file cannot be read, this
-            # says why, which zipfile would not
+            # a checkpoint that was unpacked is a folder. If a file cannot be read,
+            # read_bytes says why, which zipfile would not
             content = b"" if checkpoint.is_dir() else checkpoint.read_bytes()
         except OSError as error:
             sys.exit(str(error))
@@ -408,7 +408,7 @@ if __name__ == "__main__":
     except KeyboardInterrupt:  # raised again, so that a shell's loop ends, too
         goes_on = "The same command goes on from the best epoch, if any."
         raise KeyboardInterrupt(goes_on) from None
-    except FileNotFoundError:  # most likely in a student's line, which it should show
+    except FileNotFoundError:  # most likely in a student's line: show where
         raise
     except OSError as error:  # such as a full disk
         sys.exit(str(error))

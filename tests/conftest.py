@@ -30,6 +30,7 @@ BOOK = (ROOT / "data" / "wonderland.txt").read_text("utf-8")
 TEXT = BOOK[:500].lower()
 README = (ROOT / "README.md").read_text("utf-8")
 COURSES = (ROOT / "tests" / "exercises.md").read_text("utf-8")
+OLD_LISTING = (ROOT / "tests" / "old-listing.md").read_text("utf-8")
 RUNS = (ROOT / "tests" / "runs" / "README.md").read_text("utf-8")
 CARDS = (ROOT / "weights" / "pretrained" / "README.md").read_text("utf-8")
 STEPS = 4  # an epoch's, of its 400 patterns in batches of 128

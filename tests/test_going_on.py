@@ -37,7 +37,7 @@ def test_going_on_keeps_the_optimizers_state_and_what_was_there(tmp_path, capsys
     before, (_, _, best) = contents(folder), train.checkpoints(folder)[0]
     train_in(folder, "--epochs", 2)
     printed = capsys.readouterr().out
-    assert "with 2 of 2 epochs done\nNothing to train: --epochs adds" in printed
+    assert "with 2 of 2 epochs done\nNothing to train: more --epochs" in printed
     assert contents(folder) == before
     train_in(folder, "--epochs", 7)
     printed = capsys.readouterr().out

@@ -14,7 +14,18 @@ import measure_loss
 import measure_texts
 import numpy as np
 import pytest
-from conftest import CARDS, README, ROOT, RUNS, TEXT, losses_in, rows_of, run
+from conftest import (
+    CARDS,
+    COURSES,
+    OLD_LISTING,
+    README,
+    ROOT,
+    RUNS,
+    TEXT,
+    losses_in,
+    rows_of,
+    run,
+)
 
 import generate
 import train
@@ -65,7 +76,7 @@ def test_the_weights_name_keras_classes_as_today_so_that_the_next_one_reads_them
 def test_the_readmes_losses_are_the_logs():
     folders = {"first": "", "bigger": "-bigger", "modern": "-modern"}
     losses = {n: losses_in(PRETRAINED / f"wonderland{f}") for n, f in folders.items()}
-    rows = [cells for cells in rows_of(README) if re.match(r"\*+\w", cells[0])]
+    rows = [cells for cells in rows_of(README) if re.match(r"[\[*]+\w", cells[0])]
     rows = [(re.search(r"\w+", cells[0])[0], *cells[1:]) for cells in rows]
     results = [cells for cells in rows if cells[0] in losses and len(cells) == 4]
     assert len(results) == 3
@@ -111,18 +122,36 @@ def test_the_pages_commands_print_their_samples(page, project, monkeypatch, caps
 @pytest.mark.parametrize("script", [train, generate], ids=["train", "generate"])
 def test_the_pages_commands_have_flags_that_exist(script):
     command = rf"python {script.__name__}\.py([^`\n;&|]*)"
-    commands = re.findall(command, README + CARDS + RUNS)
+    commands = re.findall(command, README + CARDS + RUNS + COURSES)
     assert len(commands) >= 5
     for args in commands:
         if args != " --help":
             script.parse_arguments(shlex.split(args))
 
 
+def test_the_pages_links_lead_to_files_and_headings():
+    pages = [ROOT / "README.md", PRETRAINED / "README.md", *ROOT.glob("tests/**/*.md")]
+    assert len(pages) == 6
+    for page in pages:
+        for link in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+            name, _, anchor = link.partition("#")
+            if name.startswith("http"):
+                continue
+            target = page.parent / name if name else page
+            assert target.exists(), link
+            if anchor:
+                headings = re.findall(
+                    "^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE
+                )
+                words = [re.sub(r"[^\w -]", "", each.lower()) for each in headings]
+                assert anchor in [each.replace(" ", "-") for each in words], link
+
+
 def old_lines():
-    """Return the README's lines of the old listing, each with the message it ends in."""
+    """Return the page's lines of the old listing, each with the message it ends in."""
     line = r"^\| `([^`]+)`[^|]*"
     message = r"\| [^`|]*(``?) ?(\w+Error): (.+?) ?\2(?!`)"
-    found = re.finditer(line + message, README, re.MULTILINE)
+    found = re.finditer(line + message, OLD_LISTING, re.MULTILINE)
     return [(match[1], match[3], match[4]) for match in found]
 
 
@@ -133,7 +162,7 @@ FAILS_LATER = {  # where the old listing comes to what a line of it sets
 
 
 @pytest.mark.parametrize(("line", "kind", "message"), old_lines())
-def test_an_old_line_is_answered_as_the_readme_says(line, kind, message):
+def test_an_old_line_is_answered_as_the_page_says(line, kind, message):
     model = keras.Sequential([keras.Input((100, 1)), keras.layers.LSTM(2)])
     model.compile(loss="mse")
     names = {
@@ -144,7 +173,7 @@ def test_an_old_line_is_answered_as_the_readme_says(line, kind, message):
         "y": np.zeros((2, 2)),
     }
     with pytest.raises(getattr(builtins, kind), match=re.escape(message.lstrip("…"))):
-        exec(line, names)  # noqa: S102 - what it runs stands in the README
+        exec(line, names)  # noqa: S102 - what it runs stands on the page
         exec(FAILS_LATER[re.match(r"\w+", line)[0]], names)  # noqa: S102 - nor this
 
 
@@ -153,26 +182,44 @@ def test_an_old_line_is_answered_as_the_readme_says(line, kind, message):
     [
         ("for i in range(9):\nx = i", "IndentationError"),
         ("filename = “wonderland.txt”", "invalid character '“' (U+201C)"),
+        ("range(0, n_chars – seq_length, 1)", "invalid character '–' (U+2013)"),
         ("open(filename, encoding='utf-8′)", "unterminated string literal"),
     ],
 )
-def test_a_line_copied_from_a_page_is_answered_as_the_readme_says(line, message):
+def test_a_line_copied_from_the_web_is_answered_as_the_page_says(line, message):
     with pytest.raises(SyntaxError) as caught:
         compile(line, "old.py", "exec")
-    assert message in repr(caught.value) and f"`{message}`" in README
+    assert message in repr(caught.value) and f"`{message}`" in OLD_LISTING
 
 
-def test_a_seed_copied_from_a_page_is_code_as_the_readme_says(capsys):
-    assert '`print(""", …, """)`' in README
+def test_a_seed_copied_from_the_web_is_code_as_the_page_says(capsys):
+    assert '`print(""", …, """)`' in OLD_LISTING
     exec('print(""", "".join(pattern), """)')  # noqa: S102 - the line as it is copied
     assert capsys.readouterr().out == ', "".join(pattern), \n'
 
 
-def test_the_corrected_listing_has_the_readmes_edits_and_runs_to_its_end(project):
-    edits = [cells[2] for cells in rows_of(README) if "Error: " in cells[1]]
+LATER = {  # what the tutorial's later form has in other words
+    "from keras.": "from tensorflow.keras.",
+    '.keras"\ncheckpoint': '.hdf5"\ncheckpoint',
+}
+
+
+@pytest.mark.parametrize("form", ["of 2016", "later"])
+def test_the_corrected_listing_has_the_pages_edits_and_runs_to_its_end(project, form):
+    edits = [cells[2] for cells in rows_of(OLD_LISTING) if "Error: " in cells[1]]
     edits = [code for edit in edits for code in re.findall(r"`([^`]+)`", edit)]
     assert len(edits) >= 6 and all(edit in LISTING for edit in edits)
     short = LISTING.replace("epochs=20", "epochs=2").replace("range(1000)", "range(20)")
+    if form == "later":
+        for old, new in LATER.items():
+            assert old in short
+            short = short.replace(old, new)
+        (project / "listing.py").write_text(short, "utf-8")
+        (row,) = (row for row in rows_of(OLD_LISTING) if "`filepath=" in row[0])
+        new, old = re.findall(r"`(\.\w+)`", row[2])
+        message = re.search("Error: (.+?) *``", row[1])[1]
+        assert message in run(project, "listing.py").stderr.splitlines()[-1]
+        short = short.replace(old, new)
     (project / "listing.py").write_text(short, "utf-8")
     earlier = project / "weights-improvement-20-0.0001.keras"  # of another text
     earlier.write_bytes(b"")
@@ -181,6 +228,33 @@ def test_the_corrected_listing_has_the_readmes_edits_and_runs_to_its_end(project
     assert ended.returncode == 0, ended.stderr
     seed_and_text = r'Seed:\n" (.{100}) "\n(.{20})\nDone\.\n$'
     assert re.search(seed_and_text, ended.stdout, re.DOTALL)[1] in TEXT
+
+
+def test_alice_as_python_2_read_it_has_the_tutorials_kinds_of_characters():
+    *_, code = re.findall("`(raw_text = .*)`", OLD_LISTING)
+    names = {"raw_text": (ROOT / "data/wonderland.txt").read_text("utf-8").lower()}
+    assert len(set(names["raw_text"])) == 43
+    exec(code, names)  # noqa: S102 - what it runs stands on the page
+    assert len(set(names["raw_text"])) == 47
+    assert len(names["raw_text"]) == 147_674 + 1  # the tutorial's last line had no end
+
+
+def test_what_ships_can_be_trained_further_by_the_cards_commands(
+    tmp_path, monkeypatch, capsys
+):
+    """For two steps of an epoch, whose loss is near that of the network."""
+    batches = train.batches
+    monkeypatch.setattr(train, "batches", lambda *a, **o: batches(*a, **o).take(2))
+    monkeypatch.chdir(tmp_path)
+    found = [row for row in rows_of(CARDS) if "train.py" in row[-1]]
+    assert {row[0].strip("`") for row in found} == set(LOSSES)
+    for name, command in found:
+        folder = Path(shutil.copytree(PRETRAINED / name.strip("`"), "weights/mine"))
+        loss, epoch, _ = train.checkpoints(folder)[0]
+        train.main(shlex.split(command.strip("`").removeprefix("python train.py")))
+        assert f"with {epoch} of {epoch + 1} epochs" in capsys.readouterr().out
+        assert losses_in(folder)[epoch + 1] == pytest.approx(loss, abs=0.3)
+        shutil.rmtree(folder)
 
 
 def test_what_is_timed_is_the_listing_with_changes_that_apply():
