@@ -131,11 +131,11 @@ def test_upper_case_is_kept_in_text_and_prompt(tmp_path, capsys):
 def test_one_batch_is_learned_by_heart_and_quoted(tmp_path, capsys):
     do(BATCH, tmp_path / "weights", "--random-seed", 1)
     loss, epoch, _ = train.checkpoints(tmp_path / "weights")[0]
-    assert loss < 0.5 and 60 < epoch <= 80
+    assert loss < 0.3 and 100 < epoch <= 120
     capsys.readouterr()
-    prompt = ["--prompt", TEXT[20:120], "--length", "30"]
-    generate.main([str(tmp_path / "weights"), *prompt])
-    assert TEXT[20:150] in capsys.readouterr().out.replace(' "\n', "")
+    args = [str(tmp_path / "weights"), "--prompt", TEXT[:100], "--length", "128"]
+    generate.main(args)
+    assert TEXT[100:180] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -253,15 +253,28 @@ def test_the_plot_of_the_losses_has_each_epoch(finished, monkeypatch, plots):
     assert dict(zip(epochs, losses, strict=True)) == pytest.approx(found)
 
 
+FOR_OTHERS = {  # what the comments say of other networks than modern
+    "-modern": "",
+    "[0, -1]  # for other networks than modern: [0]": "[0]",
+    "[:, -1]  # for other networks: without [:, -1]": "",
+    "windows[:, 1:]  # for other networks: windows[:, -1]": "windows[:, -1]",
+}
+
+
+@pytest.mark.parametrize("network", ["modern", "first"])
 def test_scripts_beside_the_pair_do_what_the_page_says(
-    project, monkeypatch, capsys, plots
+    project, monkeypatch, capsys, plots, network
 ):
     monkeypatch.chdir(project)
     monkeypatch.setattr(train, "HERE", project)
     shutil.copytree(ROOT / "weights/pretrained", project / "weights/pretrained")
     text = TEXT.replace("alice", "älice") * 2  # a character that is not known
     (project / "data" / "pg46.txt").write_text(text, "utf-8")
-    begin, picture, bits, tune = BESIDE
+    scripts = "\0".join(BESIDE)
+    for old, new in FOR_OTHERS.items():
+        assert scripts.count(old) == 1
+        scripts = scripts.replace(old, new) if network == "first" else scripts
+    begin, picture, bits, tune = scripts.split("\0")
     names = {}
     for code in begin, picture, bits, tune:
         exec(code, names)  # noqa: S102 - what it runs stands on the page
@@ -273,7 +286,7 @@ def test_scripts_beside_the_pair_do_what_the_page_says(
     )
     assert list(chars) == [repr(char) for char in sorted(set(book))]
     assert sum(p) == pytest.approx(1, rel=1e-4)
-    assert chars[np.argmax(p)] == repr(book[100])
+    assert network == "first" or chars[np.argmax(p)] == repr(book[100])
 
     *_, command = re.findall("`python (.*)`", COURSES)
     script, *args = command.split()
