@@ -320,9 +320,8 @@ def go_on_or_start(model, folder, raw_text, monitor):
             sys.exit(f"{folder} holds a run of another text. {advice}")
     elif existed and (others := set(folder.iterdir()) - {half_written}):
         sys.exit(f"{folder} has {others.pop().name}, but no text.txt. {advice}")
-    if log.exists() and (epochs := log.read_text().splitlines()[1:]):
-        # the last column is val_loss, which is NA if nothing was held out
-        held_out = not epochs[0].endswith(",NA")
+    if log.exists() and (epochs := log.read_text()):
+        held_out = ",NA" not in epochs  # which Keras logs where there is no val_loss
         if held_out != monitor.startswith("val_"):
             which = "with" if held_out else "without"
             sys.exit(f"{folder} holds a run {which} --validation-split. {advice}")
