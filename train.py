@@ -2,7 +2,7 @@
 
     python train.py                 # Alice in Wonderland, the tutorial's first network
     python train.py --bigger        # the tutorial's larger network
-    python train.py --modern        # not the tutorial's, but the best one
+    python train.py --modern        # not the tutorial's, for readable text
     python train.py --epochs 60     # go on after a finished or interrupted run
     python train.py mybook.txt      # your own text
 
@@ -166,7 +166,7 @@ def parse_arguments(argv=None):
     flag("text", nargs="?", type=Path, default=alice, help="a book (wonderland.txt)")
     preset = parser.add_mutually_exclusive_group().add_argument
     preset("--bigger", action="store_true", help="the tutorial's larger, 50 epochs")
-    preset("--modern", action="store_true", help="the best network, in 2 epochs")
+    preset("--modern", action="store_true", help="for readable text, 2 epochs")
     flag("--epochs", type=whole, default=30, help="epochs in all (%(default)s)")
     flag("--batch-size", type=whole, default=128, help="patterns a step (%(default)s)")
     flag("--encoding", default="utf-8", help="encoding of the book (%(default)s)")

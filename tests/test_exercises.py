@@ -245,7 +245,7 @@ def plots(monkeypatch):
 
 def test_the_plot_of_the_losses_has_each_epoch(finished, monkeypatch, plots):
     monkeypatch.chdir(finished)
-    exec(PLOT, {})  # noqa: S102 - what it runs stands on the page
+    exec(PLOT.replace("NAME", "wonderland"), {})  # noqa: S102 - as on the page
     ((epochs, losses, _),) = plots.drawn
     found = losses_in(finished / "weights" / "wonderland")
     assert dict(zip(epochs, losses, strict=True)) == pytest.approx(found)
@@ -253,9 +253,9 @@ def test_the_plot_of_the_losses_has_each_epoch(finished, monkeypatch, plots):
 
 FOR_OTHERS = {  # what the comments say of other networks than modern
     "-modern": "",
-    "[0, -1]  # for other networks than modern: [0]": "[0]",
-    "[:, -1]  # for other networks: without [:, -1]": "",
-    "windows[:, 1:]  # for other networks: windows[:, -1]": "windows[:, -1]",
+    "[0, -1]  # other networks than modern: [0]": "[0]",
+    "[:, -1]  # other networks: without [:, -1]": "",
+    "windows[:, 1:]  # other networks: windows[:, -1]": "windows[:, -1]",
 }
 
 

@@ -230,12 +230,14 @@ def test_the_corrected_listing_has_the_pages_edits_and_runs_to_its_end(project, 
     assert re.search(seed_and_text, ended.stdout, re.DOTALL)[1] in TEXT
 
 
-def test_alice_as_python_2_read_it_has_the_tutorials_kinds_of_characters():
-    *_, code = re.findall("`(raw_text = .*)`", OLD_LISTING)
-    names = {"raw_text": (ROOT / "data/wonderland.txt").read_text("utf-8").lower()}
-    assert len(set(names["raw_text"])) == 43
-    exec(code, names)  # noqa: S102 - what it runs stands on the page
-    assert len(set(names["raw_text"])) == 47
+def test_alice_as_it_was_read_once_has_as_many_kinds_of_characters():
+    text = (ROOT / "data/wonderland.txt").read_text("utf-8").lower()
+    rows = [row for row in rows_of(OLD_LISTING) if row[0].isdigit()]
+    assert len(set(text)) == 43 and len(rows) == 3
+    for units, line in rows:
+        names = {"raw_text": text}
+        exec(line.strip("`"), names)  # noqa: S102 - what it runs stands on the page
+        assert len(set(names["raw_text"])) == int(units)
     assert len(names["raw_text"]) == 147_674 + 1  # the tutorial's last line had no end
 
 
