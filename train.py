@@ -60,7 +60,7 @@ PRESETS = {  # what a flag sets at once; numbers beside it still win
 def main(argv=None):
     """Train as the command line says."""
     args = parse_arguments(argv)
-    keras.utils.clear_session()  # gives the layers the names of every other run
+    keras.utils.clear_session()  # gives layers the same names in every run
     if args.random_seed is not None:
         keras.utils.set_random_seed(args.random_seed)
 
