@@ -342,7 +342,7 @@ def go_on_or_start(model, folder, raw_text, monitor):
     given = float(rate)
     model.optimizer.build(model.trainable_variables)  # else its state is not loaded
     model.load_weights(path)  # the optimizer's, too, which saved has not
-    if isinstance(rate, keras.Variable):  # not a schedule, which goes on by itself
+    if hasattr(rate, "assign"):  # not a schedule's, which goes on by itself
         rate.assign(given)  # today's, not the saved one
     print("Going on from", path)
     return epoch, loss
