@@ -116,8 +116,7 @@ def test_to_look_at_the_first_pattern_or_the_layers_changes_nothing(tmp_path, ca
 
 def test_upper_case_is_kept_in_text_and_prompt(tmp_path, capsys):
     text = TEXT.title()
-    _, edits, _ = EXERCISES[UPPER]
-    train_in(tmp_path / "weights", "--epochs", 1, text=text, main=edited(*edits).main)
+    do(UPPER, tmp_path / "weights", text=text)
     assert f"Total Vocab:  {len(set(text))}\n" in capsys.readouterr().out
     old, new = "args.prompt.lower()", "args.prompt"
     assert f"`{new}` for `{old}`" in COURSES
